@@ -1,0 +1,1 @@
+"""Zero-shot evaluation: benchmarks, protocols and scores of anything that gives likelihoods."""

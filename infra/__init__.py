@@ -1,0 +1,1 @@
+"""What the flows stand on: the artifact store, lineage, child processes and profiles."""

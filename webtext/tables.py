@@ -1,0 +1,153 @@
+"""The Parquet tables that the stages hand on; docs/reference/tables.md tells them in words.
+
+Every table is a folder of `part-NNNNN.parquet` files, one a partition (also when empty), sorted by
+`link_id`. `link_id` joins them all: the 128-bit BLAKE2b hash of the normalised URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+LINK_ID = pa.binary(16)
+
+SUBMISSIONS = pa.schema(
+    [
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("subreddit", pa.string(), nullable=False),
+        pa.field("karma", pa.int32(), nullable=False),
+        pa.field("created_utc", pa.int64(), nullable=False),
+    ]
+)
+
+SUBMISSION = pa.struct(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("subreddit", pa.string(), nullable=False),
+        pa.field("karma", pa.int32(), nullable=False),
+        pa.field("created_utc", pa.int64(), nullable=False),
+    ]
+)
+
+LINKS = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("karma", pa.int32(), nullable=False),
+        pa.field("first_created_utc", pa.int64(), nullable=False),
+        pa.field("submissions", pa.list_(pa.field("item", SUBMISSION, nullable=False))),
+    ]
+)
+
+CAPTURES = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("status", pa.int16()),
+        pa.field("final_url", pa.string()),
+        pa.field("redirects", pa.int16()),
+        pa.field("content_type", pa.string()),
+        pa.field("warc_file", pa.string()),
+        pa.field("warc_offset", pa.int64()),
+        pa.field("warc_length", pa.int64()),
+        pa.field("payload_digest", pa.string()),
+        pa.field("payload_bytes", pa.int64()),
+        pa.field("captured_at", pa.timestamp("s", tz="UTC")),
+    ]
+)
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("date", pa.string()),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("karma", pa.int32(), nullable=False),
+        pa.field("first_created_utc", pa.int64(), nullable=False),
+        pa.field("characters", pa.int32(), nullable=False),
+        pa.field("words", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+    ]
+)
+
+REJECTED = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("tokens", pa.int32()),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("survivor_link_id", LINK_ID, nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+    ]
+)
+
+SPANS = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+        pa.field("document_start", pa.int32(), nullable=False),
+    ]
+)
+
+
+def signatures_schema(permutations: int) -> pa.Schema:
+    """The signatures table: one MinHash of `permutations` little-endian uint32 a document."""
+    return pa.schema(
+        [
+            pa.field("link_id", LINK_ID, nullable=False),
+            pa.field("karma", pa.int32(), nullable=False),
+            pa.field("first_created_utc", pa.int64(), nullable=False),
+            pa.field("text_digest", pa.binary(16), nullable=False),
+            pa.field("shingles", pa.int32(), nullable=False),
+            pa.field("signature", pa.binary(4 * permutations), nullable=False),
+        ]
+    )
+
+
+def part_name(partition: int) -> str:
+    """The file name of a partition in every table: `part-00007.parquet`."""
+    return f"part-{partition:05d}.parquet"
+
+
+def write_table(path: Path, table: pa.Table, *, row_group_rows: int = 10_000) -> None:
+    """Write `table` so that equal rows give equal bytes; parent folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd", row_group_size=row_group_rows)
+
+
+def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    """Write dictionaries as a table of `schema` and return how many there were."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    write_table(path, table)
+    return int(table.num_rows)
+
+
+def read_part(folder: Path, partition: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one partition of the table in `folder`."""
+    return pq.read_table(folder / part_name(partition), columns=columns)
