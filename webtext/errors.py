@@ -1,7 +1,7 @@
 """What can go wrong in the corpus room.
 
     WebtextError            anything a user can mend; its message says what, where and how
-    ├── SourceError         a dump, WARC file or table is missing, truncated or not what it should be
+    ├── SourceError         a dump, WARC file or table is missing, truncated or of the wrong kind
     ├── ConfigError         a setting that no single field's type could refuse
     └── VocabularyError     the GPT-2 vocabulary is missing or is not OpenAI's
 
