@@ -1,0 +1,81 @@
+"""Facts about where a run happens, for manifests: host, Python, packages, commit."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "aiohttp",
+    "datasketch",
+    "deepspeed",
+    "duckdb",
+    "fastwarc",
+    "numpy",
+    "prefect",
+    "pyarrow",
+    "py3langid",
+    "tiktoken",
+    "tldextract",
+    "torch",
+    "trafilatura",
+    "zstandard",
+)
+
+
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that the bytes depend on."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the project's checkout, with `+` where files differ from it; None outside one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+def python_version() -> str:
+    """For example `CPython 3.11.7`."""
+    return f"{platform.python_implementation()} {platform.python_version()}"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

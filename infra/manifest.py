@@ -1,0 +1,138 @@
+"""The manifest: what an artifact is, what it was made from, and every file with its hash.
+
+It is written last and atomically, so a folder without one is unfinished work. Config, inputs, files
+and counts depend on the artifact's identity alone; the rest tells of the run that happened to make
+it. Manifests are the lineage: any index over them can be thrown away and rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infra.canonical import fingerprint
+from infra.errors import CorruptArtifact
+from infra.files import write_atomic
+
+FORMAT = 1
+MANIFEST_NAME = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class FileRecord(_Record):
+    """One file of an artifact."""
+
+    path: str
+    """POSIX path inside the artifact."""
+    bytes: int
+    rows: int | None = None
+    """Rows of a Parquet table or .npy array; null for other kinds."""
+    sha256: str
+
+
+class InputRecord(_Record):
+    """One thing that an artifact was made from: another artifact or a file from outside."""
+
+    role: str
+    """What the stage used it as: `links`, `dump`, `replay`, ..."""
+    kind: Literal["artifact", "file"]
+    name: str
+    """`STAGE/NAME-FINGERPRINT` of an artifact, or the file's name. Not part of the identity."""
+    fingerprint: str
+    """The artifact's fingerprint, or the file's SHA-256."""
+    bytes: int | None = None
+    """Size of a file."""
+
+
+class Identity(_Record):
+    """What an artifact's bytes depend on, and so its fingerprint."""
+
+    stage: str
+    version: int
+    """The stage's own version: raised when its bytes change for equal inputs."""
+    config: dict[str, Any]
+    inputs: tuple[InputRecord, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over stage, version, config and the inputs' roles and fingerprints."""
+        return fingerprint(
+            {
+                "stage": self.stage,
+                "version": self.version,
+                "config": self.config,
+                "inputs": [[entry.role, entry.fingerprint] for entry in self.inputs],
+            }
+        )
+
+
+class Maker(_Record):
+    """Who made an artifact, where and with what; never part of its identity."""
+
+    run_id: str
+    prefect_flow_run_id: str | None
+    host: str
+    python: str
+    packages: dict[str, str]
+    """Versions of the packages whose behaviour the bytes depend on."""
+    git_commit: str | None
+    started_at: str
+    """ISO 8601, UTC."""
+    finished_at: str
+
+
+class Manifest(_Record):
+    """The whole account of a finished artifact."""
+
+    format: int = FORMAT
+    name: str
+    fingerprint: str
+    identity: Identity
+    files: tuple[FileRecord, ...]
+    counts: dict[str, Any]
+    """What the stage counted: rows_in, rows_out, losses by reason, facts."""
+    partitions: tuple[dict[str, Any], ...] = ()
+    """The counts of each partition, in order, where there are several."""
+    measurements: dict[str, float] = Field(default_factory=dict)
+    """Seconds and rates of this making."""
+    maker: Maker
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/manifest.json` atomically: from then on the artifact is finished."""
+        write_atomic(folder / MANIFEST_NAME, (self.model_dump_json(indent=2) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a finished artifact's manifest.
+
+        Raises:
+            CorruptArtifact: it cannot be read, or its identity and fingerprint disagree.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            manifest = cls.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError, ValidationError) as error:
+            raise CorruptArtifact(
+                f"{path} cannot be read as a manifest ({_first_line(error)}); "
+                f"remove the folder {folder} and run again to remake it"
+            ) from error
+        if manifest.identity.fingerprint() != manifest.fingerprint:
+            raise CorruptArtifact(
+                f"{path} was changed: its fingerprint {manifest.fingerprint[:12]} is not that of "
+                f"what it describes; remove the folder {folder} and run again to remake it"
+            )
+        return manifest
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.bytes for file in self.files)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

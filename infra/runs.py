@@ -1,0 +1,87 @@
+"""Run records: what each run of a flow set out to do, made, reused, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from infra.environment import host, utc_now
+from infra.files import write_atomic
+from infra.orphans import is_alive, started_at
+
+State = Literal["running", "finished", "failed", "stopped"]
+
+
+class Use(BaseModel):
+    """One artifact that a run needed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    artifact: str
+    """`STAGE/NAME-FINGERPRINT12`."""
+    how: Literal["made", "reused"]
+    seconds: float
+
+
+class Run(BaseModel):
+    """The record of one run, kept at `runs/RUN_ID.json` in the store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str
+    flow: str
+    profile: str
+    state: State = "running"
+    message: str | None = None
+    """Why it failed or stopped."""
+    host: str
+    process: int
+    process_start: str | None
+    prefect_flow_run_id: str | None = None
+    began_at: str
+    ended_at: str | None = None
+    uses: list[Use] = []
+
+    def is_live(self) -> bool:
+        """Whether the run is still going on, as far as can be seen from this machine."""
+        if self.state != "running":
+            return False
+        if self.host != host():
+            return True
+        return is_alive(self.process) and started_at(self.process) == self.process_start
+
+
+def new_run(flow: str, profile: str, process: int) -> Run:
+    """A fresh record; its id begins with the UTC time, so ids sort by age."""
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Run(
+        run_id=f"{moment}-{secrets.token_hex(3)}",
+        flow=flow,
+        profile=profile,
+        host=host(),
+        process=process,
+        process_start=started_at(process),
+        began_at=utc_now(),
+    )
+
+
+def write_run(root: Path, run: Run) -> None:
+    """Write the record atomically."""
+    path = root / "runs" / f"{run.run_id}.json"
+    write_atomic(path, (run.model_dump_json(indent=2) + "\n").encode())
+
+
+def read_runs(root: Path) -> list[Run]:
+    """All readable records, oldest first."""
+    runs = []
+    for path in sorted((root / "runs").glob("*.json")):
+        try:
+            runs.append(Run.model_validate(json.loads(path.read_bytes())))
+        except (ValueError, ValidationError):
+            continue
+    return runs
