@@ -47,7 +47,7 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the project's checkout, with `+` where files differ from it; None outside one."""
+    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None

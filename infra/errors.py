@@ -1,14 +1,14 @@
 """What can go wrong in the infrastructure room.
 
-    InfraError              anything a user can mend; its message says what, where and how
-    ├── StoreError          the store's folder cannot be used, or no artifact answers to a name
-    ├── CorruptArtifact     a finished artifact's files are not what its manifest says
-    ├── LeaseHeld           another live run writes this artifact
-    ├── ProfileError        a profile is missing, is not TOML or holds an unknown key
-    ├── StageFailed         a stage refused its input; the message is the stage's own
-    └── ChildDied           a child process was killed, ran out of memory or time (transient)
+InfraError              anything a user can mend; its message says what, where and how
+├── StoreError          the store's folder cannot be used, or no artifact answers to a name
+├── CorruptArtifact     a finished artifact's files are not what its manifest says
+├── LeaseHeld           another live run writes this artifact
+├── ProfileError        a profile is missing, is not TOML or holds an unknown key
+├── StageFailed         a stage refused its input; the message is the stage's own
+└── ChildDied           a child process was killed, ran out of memory or time (transient)
 
-    Stopped                 the user or a signal asked the run to stop; not an error of anything
+Stopped                 the user or a signal asked the run to stop; not an error of anything
 """
 
 

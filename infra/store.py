@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.canonical import file_sha256
 from infra.environment import (
     git_commit,
     host,
@@ -25,7 +26,6 @@ from infra.environment import (
 )
 from infra.errors import CorruptArtifact, StoreError
 from infra.files import files_below
-from infra.canonical import file_sha256
 from infra.lease import lease
 from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Maker, Manifest
 
@@ -177,7 +177,8 @@ class Store:
             for stage in self.root.iterdir()
             if stage.is_dir() and stage.name not in _NOT_STAGES and not stage.name.startswith(".")
             for folder in stage.iterdir()
-            if folder.is_dir() and ((folder / MANIFEST_NAME).is_file() or (folder / WORK_NAME).is_dir())
+            if folder.is_dir()
+            and ((folder / MANIFEST_NAME).is_file() or (folder / WORK_NAME).is_dir())
         )
 
     def finished(self) -> list[Artifact]:
@@ -235,9 +236,12 @@ def verify_artifact(folder: Path) -> list[str]:
         if (problem := _file_problem(folder, record)) is not None
     ]
     known = {record.path for record in manifest.files} | {MANIFEST_NAME}
-    for path in files_below(folder):
-        if path.parts[0] != WORK_NAME and path.as_posix() not in known:
-            problems.append(f"{folder / path} is not in the manifest; remove it")
+    strangers = [path for path in files_below(folder) if path.parts[0] != WORK_NAME]
+    problems += [
+        f"{folder / path} is not in the manifest; remove it"
+        for path in strangers
+        if path.as_posix() not in known
+    ]
     return problems
 
 

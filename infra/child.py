@@ -1,0 +1,145 @@
+"""The child's side: run one stage function on one partition and answer in JSON lines.
+
+`python -m infra.child` reads a `Call` from standard input, empties or keeps its scratch folder,
+runs the function with the call's arguments (validated by its type hints), hashes what it wrote and
+answers on standard output:
+
+    {"event": "progress", "done": 10, "total": 200, "facts": {}}
+    {"event": "result", "record": {...}}                              the last line, or
+    {"event": "error", "kind": "user" | "bug", "message": "...", "trace": "..."}
+
+It imports neither Prefect nor what the function does not need, keeps to its memory limit, and ends
+when its parent does.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import IO, Any, get_type_hints
+
+from pydantic import TypeAdapter
+
+from infra.call import Call, PartRecord
+from infra.files import files_below
+from infra.orphans import die_with_parent
+from infra.parts import describe_file
+
+_PROGRESS_EVERY_S = 0.2
+
+
+def main() -> int:
+    """Serve one call; returns the exit code (0 when an answer was given)."""
+    die_with_parent(os.getppid())
+    answers = _private_stdout()
+    call = Call.model_validate_json(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch_parent, daemon=True).start()
+    _limit_memory(call.memory_bytes)
+    try:
+        record = _serve(call, answers)
+    except Exception as error:  # noqa: BLE001  whatever it is, the parent must be told
+        _answer(answers, _error_event(error, call))
+    else:
+        _answer(answers, {"event": "result", "record": record.model_dump()})
+    return 0
+
+
+def _serve(call: Call, answers: IO[str]) -> PartRecord:
+    if not call.resumable:
+        shutil.rmtree(call.scratch, ignore_errors=True)
+    call.scratch.mkdir(parents=True, exist_ok=True)
+    began, began_cpu = time.monotonic(), time.process_time()
+    function = _resolve(call.function)
+    result = function(
+        **_validated(function, call.arguments),
+        destination=call.scratch,
+        progress=_reporter(answers),
+    )
+    seconds, cpu_seconds = time.monotonic() - began, time.process_time() - began_cpu
+    counts = result if isinstance(result, dict) else result.model_dump(mode="json")
+    files = tuple(describe_file(call.scratch, path) for path in files_below(call.scratch))
+    return PartRecord(files=files, counts=counts, seconds=seconds, cpu_seconds=cpu_seconds)
+
+
+def _resolve(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _validated(function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Make the JSON values what the function's type hints say: paths, configs, numbers."""
+    hints = get_type_hints(function)
+    return {
+        name: TypeAdapter(hints[name]).validate_python(value) for name, value in arguments.items()
+    }
+
+
+def _reporter(answers: IO[str]) -> Callable[..., None]:
+    last = 0.0
+
+    def progress(done: int, total: int | None = None, /, **facts: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PROGRESS_EVERY_S or done == total:
+            last = now
+            _answer(answers, {"event": "progress", "done": done, "total": total, "facts": facts})
+
+    return progress
+
+
+def _error_event(error: Exception, call: Call) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = (
+            f"the disk is full: {error.filename or call.scratch} could not be written; "
+            "free some space and run the same command again, it goes on from here"
+        )
+        return {"event": "error", "kind": "user", "message": message, "trace": trace}
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        message = f"{error.filename}: {error.strerror}; mend its permissions and run again"
+        return {"event": "error", "kind": "user", "message": message, "trace": trace}
+    # A room declares the errors that a user can mend in its `errors` module.
+    kind = "user" if type(error).__module__.endswith(".errors") else "bug"
+    message = str(error) if kind == "user" else f"{type(error).__name__}: {error}"
+    return {"event": "error", "kind": kind, "message": message, "trace": trace}
+
+
+def _answer(answers: IO[str], event: dict[str, Any]) -> None:
+    answers.write(json.dumps(event) + "\n")
+    answers.flush()
+
+
+def _private_stdout() -> IO[str]:
+    """Keep standard output for answers; whatever a library prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _watch_parent() -> None:
+    # The parent keeps our standard input open and sends nothing more: an end means that it died.
+    # Read the descriptor itself: at exit, a thread inside the buffered reader would hold its lock.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    # RLIMIT_DATA counts private writable memory; RLIMIT_AS would also count mapped files.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
