@@ -2,8 +2,8 @@
 
 Wikipedia is stripped at three doors, and all three ask here: the link's host, the address after
 redirects and the page's canonical link. The answer is by registered name, so every language
-(`de.`), the mobile site (`en.m.`), `www.` and names not yet thought of are covered, while look-alikes
-(`notwikipedia.org`, `wikipedia.org.example`) are not.
+(`de.`), the mobile site (`en.m.`), `www.` and names not yet thought of are covered, while
+look-alikes (`notwikipedia.org`, `wikipedia.org.example`) are not.
 """
 
 WIKIPEDIA = frozenset({"wikipedia.org", "wikipedia.com", "wikipedia.net"})
