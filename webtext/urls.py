@@ -75,7 +75,7 @@ class NormalisedUrl(NamedTuple):
 
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):([^?#]*)(?:\?([^#]*))?", re.DOTALL)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UNRESERVED = "A-Za-z0-9._~-"
+_UNRESERVED = r"A-Za-z0-9._~\-"
 _NOT_PATH = re.compile(rf"%([0-9A-Fa-f]{{2}})|([^{_UNRESERVED}!$&'()*+,;=:@/])")
 _NOT_QUERY = re.compile(rf"%([0-9A-Fa-f]{{2}})|([^{_UNRESERVED}!$&'()*+,;=:@/?])")
 _IS_UNRESERVED = re.compile(f"[{_UNRESERVED}]")
