@@ -51,7 +51,7 @@ def write_query(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
-    reader = connection.execute(query).to_arrow_reader(ROW_GROUP_ROWS)
+    reader = connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in _regroup(reader, schema):
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
