@@ -1,0 +1,154 @@
+"""The settings of network and training; nothing here imports torch.
+
+`ModelConfig` and `TrainConfig` are identity: the trained bytes depend on every field. Where files
+lie and how often a checkpoint is kept (`TrainSpec`, `CheckpointConfig`) is not.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CONTEXT = 1024
+VOCABULARY = 50257
+PADDED_VOCABULARY = 50304  # the next multiple of 64: matrix products of the head run faster
+
+
+class Settings(BaseModel):
+    """Base of the room's settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class ModelConfig(Settings):
+    """The shape of a GPT-2 and how its weights are drawn."""
+
+    layers: int = Field(12, ge=1)
+    """Transformer blocks."""
+    heads: int = Field(12, ge=1)
+    """Attention heads; must divide `width`."""
+    width: int = Field(768, ge=1)
+    """Length of a token's hidden vector."""
+    context: int = Field(CONTEXT, ge=1)
+    """Tokens the network sees at once; the shards' rows have this length."""
+    vocabulary: int = Field(VOCABULARY, ge=2)
+    """Token ids that exist."""
+    padded_vocabulary: int = Field(PADDED_VOCABULARY, ge=2)
+    """Rows of the embedding in training. Those past `vocabulary` stay zero, get no probability and
+    are cut off on export."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of activations dropped in training (embedding, attention, residual)."""
+    initialisation: Literal["openai", "hf"] = "openai"
+    """Standard deviation of the position embedding: 0.01 as OpenAI's, or 0.02 as Hugging Face's.
+    All other matrices 0.02; residual projections 0.02 / sqrt(2 * layers)."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.padded_vocabulary < self.vocabulary:
+            raise ValueError(
+                f"padded_vocabulary {self.padded_vocabulary} is below vocabulary {self.vocabulary}"
+            )
+        return self
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers, the tied head counted once, padding not at all."""
+        block = 12 * self.width**2 + 13 * self.width
+        embeddings = (self.vocabulary + self.context) * self.width
+        return embeddings + self.layers * block + 2 * self.width
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "tiny": ModelConfig(layers=2, heads=2, width=128),
+    "124M": ModelConfig(layers=12, heads=12, width=768),
+    "355M": ModelConfig(layers=24, heads=16, width=1024),
+    "774M": ModelConfig(layers=36, heads=20, width=1280),
+    "1558M": ModelConfig(layers=48, heads=25, width=1600),
+}
+"""The published sizes (Radford et al. 2019, table 2) and one for tests and the demo."""
+
+
+class TrainConfig(Settings):
+    """What the trained weights depend on, beside the shards and the network's shape."""
+
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    sequences_per_step: int = Field(ge=1)
+    """Sequences of one step over all ranks and micro-batches."""
+    micro_batch: int = Field(1, ge=1)
+    """Sequences that a rank takes through the network at once; the rest is accumulated."""
+    learning_rate: float = Field(6e-4, gt=0)
+    """Highest learning rate, reached after the warm-up."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps of linear rise: step 1 has `learning_rate / warmup_steps`."""
+    min_learning_rate_ratio: float = Field(0.1, ge=0, le=1)
+    """Learning rate of the last step, as a share of the highest (not for `constant`)."""
+    weight_decay: float = Field(0.1, ge=0)
+    """Decoupled decay of matrices; biases and norms are never decayed."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's decay of the mean gradient."""
+    beta2: float = Field(0.95, ge=0, lt=1)
+    """AdamW's decay of the mean squared gradient."""
+    epsilon: float = Field(1e-8, gt=0)
+    """AdamW's epsilon."""
+    gradient_clip: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 leaves gradients alone."""
+    seed: int = Field(0, ge=0)
+    """Decides initial weights, the order of sequences and dropout."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Number format of matrix products; parameters and optimizer are always fp32."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO: what the ranks share out (1 optimizer, 2 gradients, 3 parameters)."""
+    cpu_threads: int = Field(1, ge=1)
+    """Threads of a rank. Sums are split among them, so the last bits depend on it."""
+    validation_every_steps: int = Field(0, ge=0)
+    """Measure validation loss each so many steps and after the last one; 0 never."""
+    validation_sequences: int = Field(64, ge=1)
+    """Sequences of the validation split that are measured (all, where it has fewer)."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.sequences_per_step % self.micro_batch:
+            raise ValueError(
+                f"sequences_per_step {self.sequences_per_step} is not a multiple of "
+                f"micro_batch {self.micro_batch}"
+            )
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} exceeds steps {self.steps}")
+        return self
+
+
+class CheckpointConfig(Settings):
+    """When training is saved; the trained weights do not depend on it."""
+
+    every_steps: int = Field(100, ge=1)
+    """Save after each so many steps (and when stopped)."""
+    keep_last: int = Field(2, ge=1)
+    """Checkpoints that stay beside the milestones."""
+    milestones: tuple[int, ...] = ()
+    """Steps that are saved and kept for ever."""
+
+
+class TrainSpec(Settings):
+    """One training as `python -m model.train --spec FILE` reads it."""
+
+    shards: Path
+    """Shards artifact: `train/*.npy`, `validation/*.npy`."""
+    work: Path
+    """Where checkpoints and metrics live; survives a kill."""
+    destination: Path
+    """Where the finished model goes: a folder that transformers opens."""
+    vocabulary: Path
+    """Folder with OpenAI's `encoder.json` and `vocab.bpe`; not read for other vocabulary sizes."""
+    network: ModelConfig
+    """Shape of the network."""
+    training: TrainConfig
+    """How it is trained."""
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    """When it is saved."""

@@ -1,0 +1,94 @@
+"""How a training is started from outside, and how it tells how it ended. Imports no torch.
+
+A caller (a flow) writes a `TrainSpec` to a file, starts `launch_command` in a process group of its
+own, follows `work/metrics.jsonl`, and forwards SIGTERM to the group. Exit codes of
+`python -m model.train`: 0 finished, 75 stopped at a checkpoint (the same command goes on from
+there), 65 a mistake that the user can mend (one line on stderr), 70 the supervisor died, others:
+a bug or a kill. Launchers with several ranks have exit codes of their own, so `work/outcome.json`
+tells the same: read it with `read_outcome`.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal
+
+from model.config import Settings, TrainSpec
+from model.errors import SettingsError
+
+EXIT_FINISHED = 0
+EXIT_MISTAKE = 65  # EX_DATAERR
+EXIT_ORPHANED = 70  # EX_SOFTWARE
+EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again
+
+SUPERVISOR_PID = "WEBTEXT_SUPERVISOR_PID"
+"""Environment variable: when the process of this id is gone, every rank ends within two seconds."""
+
+Launcher = Literal["deepspeed", "torchrun", "direct"]
+
+
+class Outcome(Settings):
+    """How a training ended, as rank 0 wrote it into the work folder."""
+
+    state: Literal["running", "stopped", "finished", "failed"]
+    """`running` in a file nobody updates any more means that it was killed."""
+    step: int = 0
+    """Steps that are done and saved."""
+    message: str = ""
+    """What went wrong, for people."""
+
+
+def launch_command(
+    spec_path: Path, ranks: int = 1, launcher: Launcher = "direct"
+) -> tuple[list[str], dict[str, str]]:
+    """The command line of a training on this machine, and what to add to its environment.
+
+    `direct` is one rank without a launcher: quickest to start, and its exit code is the trainer's.
+    """
+    spec = TrainSpec.model_validate_json(spec_path.read_text())
+    module = ["model.train", "--spec", str(spec_path)]
+    environment = {
+        "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", "cpu"),
+        "OMP_NUM_THREADS": str(spec.training.cpu_threads),
+        SUPERVISOR_PID: str(os.getpid()),
+    }
+    if launcher == "direct":
+        if ranks != 1:
+            raise SettingsError(f"{ranks} ranks need launcher 'torchrun' or 'deepspeed'")
+        return [sys.executable, "-m", *module], environment
+    if launcher == "torchrun":
+        flags = ["--standalone", f"--nproc-per-node={ranks}", "--max-restarts=0", "-m"]
+        return [sys.executable, "-m", "torch.distributed.run", *flags, *module], environment
+    flags = [f"--num_gpus={ranks}", "--master_port", str(_free_port()), "--module"]
+    return [sys.executable, _deepspeed_script(), *flags, *module], environment
+
+
+def _deepspeed_script() -> str:
+    beside = Path(sys.executable).with_name("deepspeed")
+    found = str(beside) if beside.is_file() else shutil.which("deepspeed")
+    if found is None:
+        raise SettingsError("the deepspeed launcher is not installed; use launcher 'torchrun'")
+    return found
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_outcome(work: Path, outcome: Outcome) -> None:
+    """Tell, atomically, how the training stands."""
+    aside = work / f".outcome-{os.getpid()}.json"
+    aside.write_text(json.dumps(outcome.model_dump()) + "\n")
+    aside.replace(work / "outcome.json")
+
+
+def read_outcome(work: Path) -> Outcome | None:
+    """How the last training in `work` stands; None where there was none."""
+    path = work / "outcome.json"
+    return Outcome.model_validate_json(path.read_text()) if path.is_file() else None

@@ -1,0 +1,62 @@
+"""The trainer's entry: `python -m model.train --spec FILE.json`.
+
+Runs alone or under a launcher (`deepspeed`, `torchrun`); `model.launch` says how, and what the exit
+codes mean. Signals and the supervisor's death are looked after before torch is imported, which
+takes seconds.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model.config import TrainSpec
+from model.errors import ModelError
+from model.launch import EXIT_FINISHED, EXIT_MISTAKE, EXIT_STOPPED, Outcome, write_outcome
+from model.watch import StopRequest, end_with_supervisor
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as the spec says; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
+    parser.add_argument("--spec", type=Path, required=True, help="JSON file with a TrainSpec")
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # deepspeed adds it
+    path: Path = parser.parse_args(arguments).spec
+    end_with_supervisor()
+    stop = StopRequest()
+    stop.listen()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        spec = TrainSpec.model_validate_json(path.read_text())
+        return run(spec, stop)
+    except (ModelError, ValidationError, OSError) as error:
+        sys.stderr.write(f"training cannot go on: {error}\n")
+        return EXIT_MISTAKE
+
+
+def run(spec: TrainSpec, stop: StopRequest) -> int:
+    """Train and leave `outcome.json` in the work folder, whatever happens."""
+    from model.trainer import train  # imports torch and deepspeed
+
+    first = os.environ.get("RANK", "0") == "0"
+    spec.work.mkdir(parents=True, exist_ok=True)
+    if first:
+        write_outcome(spec.work, Outcome(state="running"))
+    try:
+        step = train(spec, stop)
+    except BaseException as error:
+        if first:
+            write_outcome(spec.work, Outcome(state="failed", message=str(error)))
+        raise
+    finished = step == spec.training.steps and not stop.requested
+    if first:
+        state = "finished" if finished else "stopped"
+        write_outcome(spec.work, Outcome(state=state, step=step))
+    return EXIT_FINISHED if finished else EXIT_STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
