@@ -1,8 +1,9 @@
 """Checkpoints that are whole or absent: written aside, fsynced, hashed, renamed.
 
-`checkpoints/step-00000050/` holds DeepSpeed's files and `checkpoint.json`: the step, the settings and
-shards it belongs to, the number of ranks, and every file's size and SHA-256. The name appears only
-when all of that is on disk; what a kill leaves is a `.partial-…` folder that the next start removes.
+`checkpoints/step-00000050/` holds DeepSpeed's files and `checkpoint.json`: the step, the settings
+and shards it belongs to, the number of ranks, and every file's size and SHA-256. The name appears
+only when all of that is on disk; what a kill leaves is a `.partial-…` folder that the next start
+removes.
 
 Nothing else needs saving: dropout is seeded anew each step from (seed, step, rank), and the data
 position is the step.

@@ -25,20 +25,20 @@ class Settings(BaseModel):
 class ModelConfig(Settings):
     """The shape of a GPT-2 and how its weights are drawn."""
 
-    layers: int = Field(12, ge=1)
+    layers: int = Field(default=12, ge=1)
     """Transformer blocks."""
-    heads: int = Field(12, ge=1)
+    heads: int = Field(default=12, ge=1)
     """Attention heads; must divide `width`."""
-    width: int = Field(768, ge=1)
+    width: int = Field(default=768, ge=1)
     """Length of a token's hidden vector."""
-    context: int = Field(CONTEXT, ge=1)
+    context: int = Field(default=CONTEXT, ge=1)
     """Tokens the network sees at once; the shards' rows have this length."""
-    vocabulary: int = Field(VOCABULARY, ge=2)
+    vocabulary: int = Field(default=VOCABULARY, ge=2)
     """Token ids that exist."""
-    padded_vocabulary: int = Field(PADDED_VOCABULARY, ge=2)
+    padded_vocabulary: int = Field(default=PADDED_VOCABULARY, ge=2)
     """Rows of the embedding in training. Those past `vocabulary` stay zero, get no probability and
     are cut off on export."""
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of activations dropped in training (embedding, attention, residual)."""
     initialisation: Literal["openai", "hf"] = "openai"
     """Standard deviation of the position embedding: 0.01 as OpenAI's, or 0.02 as Hugging Face's.
@@ -79,37 +79,37 @@ class TrainConfig(Settings):
     """Optimizer steps."""
     sequences_per_step: int = Field(ge=1)
     """Sequences of one step over all ranks and micro-batches."""
-    micro_batch: int = Field(1, ge=1)
+    micro_batch: int = Field(default=1, ge=1)
     """Sequences that a rank takes through the network at once; the rest is accumulated."""
-    learning_rate: float = Field(6e-4, gt=0)
+    learning_rate: float = Field(default=6e-4, gt=0)
     """Highest learning rate, reached after the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear rise: step 1 has `learning_rate / warmup_steps`."""
-    min_learning_rate_ratio: float = Field(0.1, ge=0, le=1)
+    min_learning_rate_ratio: float = Field(default=0.1, ge=0, le=1)
     """Learning rate of the last step, as a share of the highest (not for `constant`)."""
-    weight_decay: float = Field(0.1, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     """Decoupled decay of matrices; biases and norms are never decayed."""
-    beta1: float = Field(0.9, ge=0, lt=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
     """AdamW's decay of the mean gradient."""
-    beta2: float = Field(0.95, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
     """AdamW's decay of the mean squared gradient."""
-    epsilon: float = Field(1e-8, gt=0)
+    epsilon: float = Field(default=1e-8, gt=0)
     """AdamW's epsilon."""
-    gradient_clip: float = Field(1.0, ge=0)
+    gradient_clip: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 leaves gradients alone."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Decides initial weights, the order of sequences and dropout."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """Number format of matrix products; parameters and optimizer are always fp32."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO: what the ranks share out (1 optimizer, 2 gradients, 3 parameters)."""
-    cpu_threads: int = Field(1, ge=1)
+    cpu_threads: int = Field(default=1, ge=1)
     """Threads of a rank. Sums are split among them, so the last bits depend on it."""
-    validation_every_steps: int = Field(0, ge=0)
+    validation_every_steps: int = Field(default=0, ge=0)
     """Measure validation loss each so many steps and after the last one; 0 never."""
-    validation_sequences: int = Field(64, ge=1)
+    validation_sequences: int = Field(default=64, ge=1)
     """Sequences of the validation split that are measured (all, where it has fewer)."""
 
     @model_validator(mode="after")
@@ -127,9 +127,9 @@ class TrainConfig(Settings):
 class CheckpointConfig(Settings):
     """When training is saved; the trained weights do not depend on it."""
 
-    every_steps: int = Field(100, ge=1)
+    every_steps: int = Field(default=100, ge=1)
     """Save after each so many steps (and when stopped)."""
-    keep_last: int = Field(2, ge=1)
+    keep_last: int = Field(default=2, ge=1)
     """Checkpoints that stay beside the milestones."""
     milestones: tuple[int, ...] = ()
     """Steps that are saved and kept for ever."""

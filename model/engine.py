@@ -32,7 +32,8 @@ def join_ranks() -> tuple[int, int]:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
         backend = get_accelerator().communication_backend_name()
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        alone = dist.HashStore()  # type: ignore[attr-defined]  torch exports it all the same
+        dist.init_process_group(backend, store=alone, rank=0, world_size=1)
     deepspeed.init_distributed()
     return dist.get_rank(), dist.get_world_size()
 
@@ -112,9 +113,9 @@ def set_learning_rate(engine: Any, rate: float) -> None:
 
 
 def step_engine(engine: Any, config: TrainConfig) -> float | None:
-    """Take what `backward` left; at a step's last micro-batch also clip, update, and return the norm.
+    """Take what `backward` left; after a step's last micro-batch also clip and update.
 
-    The norm is that of the whole gradient before clipping.
+    Returns the norm of the whole gradient before clipping, None before the last micro-batch.
     """
     last = engine.is_gradient_accumulation_boundary()
     norm = _clip(engine.module.parameters(), config) if last and not config.zero_stage else None

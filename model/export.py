@@ -1,8 +1,8 @@
-"""To and from Hugging Face's GPT-2 folders: config.json, model.safetensors, generation_config.json.
+"""To and from Hugging Face's GPT-2 folders (config.json, model.safetensors, the tokenizer).
 
-The names are ours; their matrices are Conv1D's, (in, out), so the four of each block are transposed.
-The embedding's padding is cut off on export and put back, as zeros, on import. What the config of a
-foreign folder asks for and this network does not do is refused, never ignored.
+The names are ours; their matrices are Conv1D's, (in, out), so the four of each block are
+transposed. The embedding's padding is cut off on export and put back, as zeros, on import. What
+the config of a foreign folder asks for and this network does not do is refused, never ignored.
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model.config import PADDED_VOCABULARY, VOCABULARY, ModelConfig
 from model.errors import WeightsError
-from model.gpt2 import LAYER_NORM_EPSILON, GPT2
+from model.gpt2 import GPT2, LAYER_NORM_EPSILON
 from model.tokenizer_files import END_OF_TEXT_ID, write_tokenizer
 
 PREFIX = "transformer."  # of GPT2LMHeadModel; GPT2Model and OpenAI's upload have none

@@ -7,6 +7,8 @@ context is full, the latest half of it is read anew and generation goes on.
 Shape suffixes: S samples, T tokens, V vocabulary.
 """
 
+# ruff: noqa: N803, N806  names of tensors end in their shape
+
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -35,8 +37,8 @@ def generate(
 ) -> list[str]:
     """`samples` continuations of `prompt` (without it), each up to `<|endoftext|>` or the limit.
 
-    An empty prompt stands for the beginning of a document. `temperature` 0 takes the likeliest token
-    always; `top_k` 0 and `top_p` 1 leave all tokens in play.
+    An empty prompt stands for the beginning of a document. `temperature` 0 always takes the
+    likeliest token; `top_k` 0 and `top_p` 1 leave all tokens in play.
 
     Raises:
         SettingsError: a setting is out of range, or the prompt leaves no room.

@@ -6,6 +6,8 @@ stored as torch's `Linear` wants it, (out, in): the transpose of their Conv1D.
 Shape suffixes: B sequences, T tokens, C width, H heads, D width of a head, N = B·T, V vocabulary.
 """
 
+# ruff: noqa: N803, N806  names of tensors end in their shape
+
 import math
 
 import torch
@@ -30,7 +32,7 @@ class Cache:
     @property
     def length(self) -> int:
         """Tokens it holds."""
-        return 0 if self.keys[0] is None else self.keys[0].shape[2]
+        return 0 if self.keys[0] is None else int(self.keys[0].shape[2])
 
     def extend(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
         """Append one layer's new keys and values and return all of them."""
@@ -107,7 +109,8 @@ class Block(nn.Module):
     def forward(self, x_BTC: Tensor, cache: Cache | None = None) -> Tensor:
         """One layer of the network."""
         x_BTC = x_BTC + self.attn(self.ln_1(x_BTC), cache)
-        return x_BTC + self.mlp(self.ln_2(x_BTC))
+        x_BTC = x_BTC + self.mlp(self.ln_2(x_BTC))
+        return x_BTC
 
 
 class GPT2(nn.Module):

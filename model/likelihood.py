@@ -7,6 +7,8 @@ whatever is asked. An answer does not depend on its neighbours beyond 1e-5.
 Shape suffixes: B requests of a batch, T tokens, C width, N scored positions, n a chunk of them.
 """
 
+# ruff: noqa: N803, N806  names of tensors end in their shape
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,13 +1,13 @@
 """Which tokens a training step reads: the loader, a pure function of (shards, seed, step).
 
-A shard is a `.npy` of shape (rows, context) of uint16; a row is a sequence. Every epoch visits every
-sequence once, in an order given by a keyed permutation that can be evaluated at any point in
+A shard is a `.npy` of shape (rows, context) of uint16; a row is a sequence. Every epoch visits
+every sequence once, in an order given by a keyed permutation that can be evaluated at any point in
 constant time and memory (a Feistel network with cycle-walking, so a corpus of any size costs
 nothing to shuffle). A step therefore needs no log: `sequences_of_step` says what it read, and
 `steps_of_sequence` which steps read a sequence.
 
-The targets of a row are its tokens shifted by one, the last being the first token of the next row of
-the same shard: only the last token of a shard is unpredicted. This module does not import torch.
+The targets of a row are its tokens shifted by one, the last being the first token of the next row
+of the same shard: only the last token of a shard is unpredicted. This module does not import torch.
 """
 
 from __future__ import annotations

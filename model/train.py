@@ -51,10 +51,9 @@ def run(spec: TrainSpec, stop: StopRequest) -> int:
         if first:
             write_outcome(spec.work, Outcome(state="failed", message=str(error)))
         raise
-    finished = step == spec.training.steps and not stop.requested
+    finished = step == spec.training.steps
     if first:
-        state = "finished" if finished else "stopped"
-        write_outcome(spec.work, Outcome(state=state, step=step))
+        write_outcome(spec.work, Outcome(state="finished" if finished else "stopped", step=step))
     return EXIT_FINISHED if finished else EXIT_STOPPED
 
 

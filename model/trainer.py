@@ -8,6 +8,8 @@ moment and started again, it ends with the same bytes on a CPU: see `model.check
 Shape suffixes: B sequences, T tokens.
 """
 
+# ruff: noqa: N806  names of tensors end in their shape
+
 import fcntl
 import hashlib
 import json
@@ -160,7 +162,8 @@ def measure_loss(engine: Any, shards: Shards, spec: TrainSpec, rank: int, ranks:
     indices = validation_indices(shards, spec.training.validation_sequences)
     mine = indices[rank::ranks]
     total = 0.0
-    # Ranks must call the engine equally often (ZeRO 3 gathers in it): the shortest pad with their last.
+    # Ranks must call the engine equally often (ZeRO 3 gathers in it): a rank that has nothing left
+    # computes a sequence and does not count it.
     longest = -(-len(indices) // ranks)
     for turn in range(0, longest, spec.training.micro_batch):
         chosen = mine[turn : turn + spec.training.micro_batch]

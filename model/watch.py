@@ -52,7 +52,7 @@ def _watch(pid: int, born: str) -> None:
 
 
 def _birth(pid: int) -> str | None:
-    """A process's start time, which tells it from a later one of the same id; None if it is dead."""
+    """When a process began, which tells it from a later one of its id; None if it is dead."""
     try:
         # After the command's name in parentheses: state is field 3, start time field 22.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
