@@ -71,15 +71,20 @@ class Children:
 
     @contextlib.contextmanager
     def started(
-        self, command: list[str], *, errors: Any, environment: dict[str, str] | None = None
+        self,
+        command: list[str],
+        *,
+        errors: Any,
+        output: Any = subprocess.PIPE,
+        environment: dict[str, str] | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A process of our own group and session, ended with the block if it has not ended."""
+        """A process of a group and session of its own, ended with the block if it lives so long."""
         with self._lock:
             self.check()
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=errors,
                 start_new_session=True,
                 env=environment,

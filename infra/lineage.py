@@ -22,8 +22,8 @@ class Node:
     manifest: Manifest | None = None
     parents: tuple[Node, ...] = field(default=())
 
-    def as_dict(self) -> dict[str, Any]:
-        """The tree as plain values for JSON."""
+    def as_dict(self, *, with_maker: bool = True) -> dict[str, Any]:
+        """The tree as plain values for JSON; without its makers it depends on identities alone."""
         value: dict[str, Any] = {
             "role": self.role,
             "name": self.name,
@@ -32,10 +32,11 @@ class Node:
         }
         if self.manifest is not None:
             value["counts"] = self.manifest.counts
+        if self.manifest is not None and with_maker:
             value["run_id"] = self.manifest.maker.run_id
             value["finished_at"] = self.manifest.maker.finished_at
         if self.parents:
-            value["made_from"] = [parent.as_dict() for parent in self.parents]
+            value["made_from"] = [parent.as_dict(with_maker=with_maker) for parent in self.parents]
         return value
 
 

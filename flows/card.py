@@ -1,0 +1,189 @@
+"""The card stage: a model card whose every number is read from the artifacts it was made from.
+
+Writes `README.md` beside a copy of the exported model, `scores.json` with every score and its
+protocol, and `lineage.json` with the tree of everything the model and its scores were made from.
+Runs in a child process, without Prefect.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from eval.scores import read_scores
+from eval.table import table_rows
+from flows import stages
+from flows.funnel import funnel_rows
+from infra.lineage import upstream
+from infra.manifest import Manifest
+from infra.store import Store, open_artifact
+from model.config import VOCABULARY, ModelConfig, TrainConfig
+from webtext.counts import Progress
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_TOP_DOMAINS = 20
+
+
+class CardConfig(BaseModel):
+    """What a card says beyond the artifacts it is made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    missing: dict[str, str] = {}
+    """Why a benchmark has no score, by benchmark."""
+    description: str = ""
+    """The profile's description of itself."""
+
+
+def write_card(
+    *,
+    store: Path,
+    artifacts: dict[str, Path],
+    config: CardConfig,
+    destination: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write the card of one model.
+
+    Args:
+        store: the store's root, for the lineage.
+        artifacts: folders by role: `submissions` ... `shards`, `model`, `scores/BENCHMARK`.
+        config: what else it says.
+        destination: an empty folder.
+        progress: told once it is done.
+
+    Returns:
+        How many artifacts it was made from.
+    """
+    manifests = {role: Manifest.read(folder) for role, folder in sorted(artifacts.items())}
+    _copy_model(artifacts["model"], destination)
+    scores = [
+        score
+        for role, folder in sorted(artifacts.items())
+        if role.startswith("scores/")
+        for score in read_scores(folder / "scores.json")
+    ]
+    values = _training(manifests["model"], artifacts["model"])
+    network: ModelConfig = values["network"]
+    rows = table_rows(scores, missing=config.missing, parameters=network.parameters)
+    text = _template().render(
+        **values,
+        **_corpus(manifests, artifacts),
+        rows=rows,
+        description=config.description,
+        fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
+    )
+    (destination / "README.md").write_text(text, encoding="utf-8")
+    _write_json(destination / "scores.json", [score.model_dump(mode="json") for score in scores])
+    tree = [
+        upstream(Store(store), open_artifact(folder)).as_dict(with_maker=False)
+        for role, folder in sorted(artifacts.items())
+        if role == "model" or role.startswith("scores/")
+    ]
+    _write_json(destination / "lineage.json", tree)
+    progress(len(artifacts), len(artifacts))
+    return {"artifacts": len(artifacts)}
+
+
+def top_domains(corpus: Path) -> list[tuple[str, int, int]]:
+    """The domains with the most documents in a corpus artifact: name, documents, tokens."""
+    with duckdb.connect() as connection:
+        return connection.execute(
+            "SELECT domain, count(*), sum(tokens)::BIGINT FROM read_parquet($files) "
+            "GROUP BY domain ORDER BY count(*) DESC, domain LIMIT $limit",
+            {"files": [str(corpus / "*" / "part-*.parquet")], "limit": _TOP_DOMAINS},
+        ).fetchall()
+
+
+def unigram_entropy(shards: Path) -> float:
+    """Entropy in nats of the token frequencies of the training shards: H = −Σ p ln p."""
+    counts = np.zeros(VOCABULARY, np.int64)
+    for path in sorted((shards / "train").glob("*.npy")):
+        rows = np.load(path, mmap_mode="r")
+        for start in range(0, len(rows), 4096):
+            block = np.asarray(rows[start : start + 4096]).ravel()
+            counts += np.bincount(block, minlength=VOCABULARY)
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _training(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    identity = manifest.identity.config
+    losses = [
+        json.loads(line) for line in (folder / "losses.jsonl").read_text("utf-8").splitlines()
+    ]
+    validation = [line["validation_loss"] for line in losses if "validation_loss" in line]
+    return {
+        "network": ModelConfig.model_validate(identity["network"]),
+        "training": TrainConfig.model_validate(identity["training"]),
+        "training_tokens": manifest.counts["tokens"],
+        "loss": losses[-1]["loss"],
+        "validation_loss": validation[-1] if validation else None,
+        "perplexity": math.exp(validation[-1]) if validation else None,
+        "packages": {
+            name: manifest.maker.packages[name]
+            for name in ("deepspeed", "torch")
+            if name in manifest.maker.packages
+        },
+    }
+
+
+def _corpus(manifests: Mapping[str, Manifest], artifacts: Mapping[str, Path]) -> dict[str, Any]:
+    counted = [
+        (stage, manifests[stage.name].counts) for stage in stages.FUNNEL if stage.name in manifests
+    ]
+    configs = {role: manifest.identity.config for role, manifest in manifests.items()}
+    return {
+        "funnel": funnel_rows(counted),
+        "configs": configs,
+        "domains": top_domains(artifacts["corpus"]),
+        "documents": manifests["corpus"].counts["rows_out"],
+        "facts": manifests["shards"].counts["facts"],
+        "entropy": unigram_entropy(artifacts["shards"]),
+    }
+
+
+def _copy_model(model: Path, destination: Path) -> None:
+    for record in Manifest.read(model).files:
+        shutil.copyfile(model / record.path, destination / record.path)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  Markdown; what crawled text goes in is made safe by `inline`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["inline"] = _inline
+    environment.filters["score"] = _score
+    return environment.get_template("card.md.j2")
+
+
+def _inline(text: str) -> str:
+    """A foreign string as plain text inside a Markdown table."""
+    return "".join(
+        letter if letter.isalnum() or letter in " .,:;()%/_-" else "?" for letter in str(text)
+    )
+
+
+def _score(value: float) -> str:
+    from eval.table import format_score
+
+    return format_score(value)

@@ -1,0 +1,443 @@
+"""The `webtext` command. Heavy packages are imported by the command that needs them.
+
+Exit codes: 0 done, 1 an error that the message explains, 2 a wrong command line, 130 stopped by
+Ctrl-C or SIGTERM (the same command goes on from there).
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from flows.profile import Profile
+    from infra.store import Artifact, Store
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 130
+
+app = App(
+    name="webtext",
+    help="From Reddit link submissions to a GPT-2 with a score table, traceable both ways.",
+    help_epilogue=(
+        "Start with: webtext run --profile demo\n\n"
+        "Everything is kept in the store (a folder, `runs` by default). A command that was stopped "
+        "or killed goes on where it was when it is given again; what is there already is reused."
+    ),
+    version_flags=["--version"],
+    help_format="markdown",
+)
+
+ProfileOption = Annotated[
+    str, Parameter(name=["--profile", "-p"], help="A profile's TOML file, or its name: demo, ...")
+]
+StoreOption = Annotated[
+    Path | None,
+    Parameter(name=["--store", "-s"], help="Folder of artifacts and runs. Default: runs"),
+]
+SetOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        help="Change a setting of the profile, for example train.steps=20. May be repeated.",
+        negative="",
+    ),
+]
+WorkersOption = Annotated[
+    int | None, Parameter(name=["--workers", "-w"], help="Partitions worked on at once.")
+]
+DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
+SubmissionsOption = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--submissions",
+        help="Dumps of submissions: .zst, .xz, .bz2, .gz or plain JSON lines. One or more.",
+        negative="",
+        consume_multiple=True,
+    ),
+]
+ReplayOption = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--replay",
+        help="WARC files to fetch the links from, instead of the web. One or more.",
+        negative="",
+        consume_multiple=True,
+    ),
+]
+GatewayOption = Annotated[
+    str | None,
+    Parameter(name="--gateway", help="Address of a replay gateway (pywb's or Wayback's form)."),
+]
+BenchmarksOption = Annotated[
+    Path | None,
+    Parameter(name="--benchmarks", help="Folder with the benchmarks' original files."),
+]
+StoreRequired = Annotated[
+    Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
+]
+JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
+
+
+@app.command
+def run(
+    *,
+    profile: ProfileOption = "demo",
+    submissions: SubmissionsOption = (),
+    replay: ReplayOption = (),
+    gateway: GatewayOption = None,
+    benchmarks: BenchmarksOption = None,
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = (),
+    debug: DebugOption = False,  # noqa: ARG001  read by `main`
+) -> None:
+    """Run the whole pipeline: submissions to a trained model, its scores and its card."""
+    settings = _settings(
+        profile, set_, store, workers,
+        submissions=submissions, replay=replay, gateway=gateway, benchmarks=benchmarks,
+    )  # fmt: skip
+    made = _in_flow(settings, lambda: _pipeline(settings))
+    _print_result(settings, made)
+
+
+@app.command
+def corpus(
+    *,
+    profile: ProfileOption = "demo",
+    submissions: SubmissionsOption = (),
+    replay: ReplayOption = (),
+    gateway: GatewayOption = None,
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = (),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Make the corpus alone: submissions to shards of tokens."""
+    settings = _settings(
+        profile, set_, store, workers, submissions=submissions, replay=replay, gateway=gateway
+    )
+
+    def flow() -> dict[str, str]:
+        from flows.corpus import corpus as corpus_flow
+
+        return corpus_flow(settings)
+
+    made = _in_flow(settings, flow)
+    console().print(f"\nThe shards are in [bold]{settings.runtime.store / made['shards']}[/]")
+
+
+@app.command
+def train(
+    shards: str = "shards",
+    *,
+    profile: ProfileOption = "demo",
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = (),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Train the profile's model on shards that are in the store.
+
+    Args:
+        shards: the shards artifact, for example shards/laptop-3f9c2a7b10de or its first letters.
+    """
+    settings = _settings(profile, set_, store, workers)
+
+    def flow() -> dict[str, str]:
+        from flows.train import train as train_flow
+
+        return train_flow(settings, shards)
+
+    made = _in_flow(settings, flow)
+    console().print(f"\nThe model is in [bold]{settings.runtime.store / made['model']}[/]")
+
+
+@app.command(name="eval")
+def eval_(
+    model: str = "model",
+    *,
+    profile: ProfileOption = "demo",
+    benchmarks: BenchmarksOption = None,
+    held_out: Annotated[str | None, Parameter(help="Corpus to cut demo benchmarks from.")] = None,
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = (),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Score a model in the ten columns of GPT-2's model card.
+
+    Args:
+        model: a model artifact of the store, or a folder with a Hugging Face GPT-2.
+    """
+    settings = _settings(profile, set_, store, workers, benchmarks=benchmarks)
+
+    def flow() -> dict[str, str]:
+        from flows.evaluate import evaluate
+
+        return evaluate(settings, model, held_out)
+
+    made = _in_flow(settings, flow)
+    _print_scores(settings, made, _model_folder(settings.runtime.store, model))
+
+
+@app.command
+def lineage(
+    artifact: str,
+    *,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Show everything that an artifact or a score was made from.
+
+    Args:
+        artifact: STAGE/NAME-FINGERPRINT, the first letters of it, a stage (where there is one
+            artifact of it), a path, or a column of the score table such as lambada_ppl.
+    """
+    from flows.show import lineage_json, lineage_tree
+    from infra.lineage import upstream
+
+    opened = _store(store)
+    node = upstream(opened, _artifact_or_score(opened, artifact))
+    if json:
+        sys.stdout.write(lineage_json(node) + "\n")
+    else:
+        console().print(lineage_tree(node))
+
+
+@app.command
+def verify(
+    artifacts: tuple[str, ...] = (),
+    *,
+    store: StoreRequired = Path("runs"),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> int:
+    """Hash every file again and compare with the manifests. Exits with 1 where one differs.
+
+    Args:
+        artifacts: which ones; all of the store by default.
+    """
+    from flows.show import verify_folders
+
+    opened = _store(store)
+    folders = [opened.find(name).path for name in artifacts] or opened.folders()
+    return verify_folders(console(), folders)
+
+
+@app.command
+def gc(
+    *,
+    store: StoreRequired = Path("runs"),
+    keep_runs: Annotated[int, Parameter(help="Finished runs to keep, of each profile.")] = 1,
+    delete: Annotated[bool, Parameter(help="Delete; without it only list.", negative="")] = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """List, and with --delete remove, what no recent run uses: artifacts and unfinished work."""
+    from flows.show import collect_garbage
+
+    collect_garbage(console(), _store(store), keep_runs, delete=delete)
+
+
+@app.command(name="list")
+def list_(
+    *,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """List the runs and artifacts of a store."""
+    from flows.show import list_store
+
+    list_store(console(), _store(store), as_json=json)
+
+
+@app.command
+def replay(
+    archives: tuple[Path, ...],
+    *,
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port; 0 takes a free one.")] = 8090,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Serve WARC files as a replay gateway, like the Wayback Machine's raw form.
+
+    Prints `ready http://127.0.0.1:8090 RECORDS` when it listens; Ctrl-C ends it. Then for example
+    GET /20170901000000id_/http://example.com/page gives the capture nearest to that time.
+
+    Args:
+        archives: WARC files, .warc or .warc.gz.
+    """
+    from webtext.gateway import run_gateway
+
+    run_gateway(list(archives), host, port)
+
+
+@app.command
+def generate(
+    prompt: str = "",
+    *,
+    model: Annotated[str, Parameter(help="A model artifact, or a Hugging Face folder.")] = "model",
+    tokens: Annotated[int, Parameter(help="Tokens to generate.")] = 100,
+    samples: Annotated[int, Parameter(help="Continuations to generate.")] = 1,
+    temperature: Annotated[float, Parameter(help="0 takes the likeliest token.")] = 1.0,
+    top_k: Annotated[int, Parameter(help="Sample from so many likeliest tokens; 0: all.")] = 40,
+    top_p: Annotated[float, Parameter(help="Sample from so much of the probability.")] = 1.0,
+    seed: Annotated[int, Parameter(help="Equal seeds give equal text.")] = 0,
+    store: StoreRequired = Path("runs"),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Continue a text with a trained model.
+
+    Args:
+        prompt: the text to continue.
+    """
+    from flows.show import generate_text
+
+    folder = _model_folder(store, model)
+    for text in generate_text(folder, prompt, tokens, samples, temperature, top_k, top_p, seed):
+        sys.stdout.write(text + "\n")
+
+
+@app.command
+def serve(
+    *,
+    profile: ProfileOption = "demo",
+    cron: Annotated[str, Parameter(help="When to run.")] = "0 3 2 * *",
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = (),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Serve a scheduled deployment of the pipeline from this process, until Ctrl-C.
+
+    The schedule's default is the second day of each month at 03:00. Where PREFECT_API_URL is not
+    set, a Prefect server is started beside it, with its pages; its address is printed.
+    """
+    from flows.serve import serve_pipeline
+
+    serve_pipeline(console(), profile, _settings(profile, set_, store, workers), cron)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        outcome = app(given, exit_on_error=False, print_error=True, result_action="return_value")
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else EXIT_ERROR
+    except Exception as error:  # noqa: BLE001  every error becomes one clear message here
+        return _explain(error, debug="--debug" in given)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def console() -> Console:
+    """Where the run is told about: standard error, so that results can be piped."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def _settings(
+    profile: str,
+    assignments: tuple[str, ...],
+    store: Path | None,
+    workers: int | None,
+    **inputs: Any,
+) -> Profile:
+    """The profile with what the command line changes."""
+    from flows.profile import Inputs, load_profile
+
+    settings = load_profile(profile, assignments)
+    given = {name: value for name, value in inputs.items() if value}
+    merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
+    runtime = settings.runtime.model_copy(
+        update={
+            name: value
+            for name, value in (("store", store), ("workers", workers))
+            if value is not None
+        }
+    )
+    return settings.model_copy(update={"inputs": merged, "runtime": runtime})
+
+
+def _in_flow(settings: Profile, flow: Callable[[], dict[str, str]]) -> dict[str, str]:
+    from flows.running import run_flow
+
+    return run_flow(console(), settings, flow)
+
+
+def _pipeline(settings: Profile) -> dict[str, str]:
+    from flows.pipeline import pipeline
+
+    return pipeline(settings)
+
+
+def _print_result(settings: Profile, made: dict[str, str]) -> None:
+    store = settings.runtime.store
+    _print_scores(settings, made, store / made["model"])
+    out = console()
+    out.print(f"\nModel card    [bold]{store / made['card'] / 'README.md'}[/]")
+    out.print(f"Try it        webtext generate --store {store} --model {made['model']} 'The '")
+    out.print(f"Where from    webtext lineage --store {store} {made['card']}")
+
+
+def _print_scores(settings: Profile, made: dict[str, str], model: Path) -> None:
+    from flows.evaluate import benchmarks_folder
+    from flows.scores import missing_benchmarks, model_parameters, score_rows
+    from flows.show import print_scores
+
+    store = settings.runtime.store
+    folders = [store / label for role, label in made.items() if role.startswith("scores/")]
+    missing = missing_benchmarks(benchmarks_folder(settings, made))
+    print_scores(console(), score_rows(folders, missing, model_parameters(model)))
+
+
+def _store(path: Path) -> Store:
+    from flows.running import store_of
+
+    return store_of(path)
+
+
+def _artifact_or_score(store: Store, reference: str) -> Artifact:
+    from flows.show import artifact_or_score
+
+    return artifact_or_score(store, reference)
+
+
+def _model_folder(store: Path, model: str) -> Path:
+    if (Path(model) / "config.json").is_file():
+        return Path(model)
+    return _store(store).find(model).path
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    """Print what went wrong and what to do; the traceback only on demand."""
+    from infra.errors import Stopped
+
+    out = console()
+    if isinstance(error, Stopped):
+        out.print("Stopped. Give the same command again to go on from here.")
+        return EXIT_STOPPED
+    if isinstance(error, CycloptsError):
+        return EXIT_USAGE  # it has printed its own message
+    if debug:
+        traceback.print_exception(error)
+    known = type(error).__module__.endswith(".errors")
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    out.print(f"[red]error:[/] {escape(text)}", highlight=False)
+    if not known and not debug:
+        out.print("This was not foreseen. Add --debug to see where it happened.")
+    return EXIT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

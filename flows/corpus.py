@@ -1,0 +1,122 @@
+"""The corpus flow: from dumps of submissions to shards of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import stages
+from flows.profile import Profile, as_profile
+from flows.session import Session, session
+from flows.work import Part, make, partitions, whole
+from infra.manifest import InputRecord
+from infra.store import Artifact
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where submissions and pages come from: outside files, or the demo's web."""
+
+    dumps: tuple[Path, ...]
+    archives: tuple[Path, ...]
+    dump_inputs: Sequence[InputRecord]
+    archive_inputs: Sequence[InputRecord]
+
+
+@flow(name="corpus", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=32))
+def corpus(profile: Profile | str) -> dict[str, str]:
+    """Make the corpus of a profile; gives the artifact of each stage by its stage's name."""
+    settings = as_profile(profile)
+    with session("corpus", settings, settings.runtime) as run:
+        sources = _sources(run)
+        made = {artifact.stage: artifact for artifact in _stages(run, sources)}
+        _publish_funnel(made)
+        return {stage: artifact.label for stage, artifact in made.items()}
+
+
+def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
+    profile, parts = run.profile, partitions(run.profile.partitions)
+    submissions = make(
+        run,
+        stages.SUBMISSIONS,
+        profile.submissions,
+        {"dump": sources.dump_inputs},
+        [
+            Part(f"dump-{number:05d}", {"partition": number, "dump": str(dump)})
+            for number, dump in enumerate(sources.dumps)
+        ],
+        {},
+    )
+    yield submissions
+    links = make(run, stages.LINKS, profile.links, {"submissions": submissions}, parts, {})
+    yield links
+    captures = _crawl(run, sources, links, parts)
+    yield captures
+    documents = make(
+        run, stages.DOCUMENTS, profile.documents, {"captures": captures, "links": links}, parts, {}
+    )
+    yield documents
+    signatures = make(
+        run, stages.SIGNATURES, profile.signatures, {"documents": documents}, parts, {}
+    )
+    yield signatures
+    duplicates = make(
+        run, stages.DUPLICATES, profile.duplicates, {"signatures": signatures}, whole(), {}
+    )
+    yield duplicates
+    selected = make(
+        run,
+        stages.CORPUS,
+        profile.corpus,
+        {"documents": documents, "duplicates": duplicates},
+        parts,
+        {},
+    )
+    yield selected
+    yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
+
+
+def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part]) -> Artifact:
+    profile, runtime = run.profile, run.runtime
+    inputs = {"links": links, "replay": sources.archive_inputs}
+    artifact = planned(run, stages.CAPTURES, profile.crawl, inputs)
+    with replaying(run, sources.archives, needed=not artifact.is_finished) as gateway:
+        arguments = {
+            "gateway": gateway or profile.inputs.gateway,
+            "concurrency": runtime.crawl_concurrency,
+            "host_delay_s": runtime.crawl_host_delay_s,
+        }
+        return make(run, stages.CAPTURES, profile.crawl, inputs, parts, arguments)
+
+
+def _sources(run: Session) -> Sources:
+    profile = run.profile
+    if profile.inputs.submissions:
+        given, root = profile.inputs, run.store.root
+        return Sources(
+            given.submissions,
+            given.replay,
+            [describe_source(root, "dump", path) for path in given.submissions],
+            [describe_source(root, "replay", path) for path in given.replay],
+        )
+    if profile.demo_web is None:
+        raise ProfileError(
+            f"the profile {profile.name} names no submissions; give dumps with --submissions"
+        )
+    web = make(run, stages.DEMO_WEB, profile.demo_web, {}, whole(), {})
+    dumps = tuple(sorted((web.path / "submissions").iterdir()))
+    archives = tuple(sorted((web.path / "web").iterdir()))
+    return Sources(dumps, archives, [web.as_input("dump")], [web.as_input("replay")])
+
+
+def _publish_funnel(made: Mapping[str, Artifact]) -> None:
+    counted = [
+        (stage, made[stage.name].manifest().counts) for stage in stages.FUNNEL if stage.name in made
+    ]
+    publish_markdown(
+        "funnel", "## From submissions to shards\n\n" + funnel_markdown(funnel_rows(counted))
+    )

@@ -1,0 +1,188 @@
+"""The evaluate flow: a model's scores in the ten columns, a task a benchmark file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from eval.files import benchmark_paths, missing_reason
+from eval.protocols import BENCHMARKS, Benchmark, columns_of
+from flows import stages
+from flows.funnel import publish_markdown
+from flows.profile import Profile, as_profile
+from flows.scores import missing_benchmarks, model_parameters, rows_markdown, score_rows
+from flows.scoring import ScoringConfig
+from flows.session import Session, session, session_of
+from flows.work import is_transient, make, run_part, whole
+from infra.errors import ProfileError
+from infra.manifest import MANIFEST_NAME, InputRecord
+from infra.sources import describe_source
+from infra.store import Artifact
+
+
+@dataclass(frozen=True)
+class Scorable:
+    """What is scored: a model artifact of the store, or a folder from outside."""
+
+    folder: Path
+    inputs: Sequence[InputRecord]
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """Where the benchmarks' files lie, and the artifact that they belong to, if to any."""
+
+    folder: Path
+    cut: Artifact | None
+
+    def inputs_of(self, run: Session, benchmark: Benchmark) -> Sequence[InputRecord]:
+        """What the scores of one benchmark depend on."""
+        if self.cut is not None:
+            return [self.cut.as_input("benchmark")]
+        paths = benchmark_paths(benchmark, self.folder)
+        return [describe_source(run.store.root, "benchmark", path) for path in paths]
+
+
+@flow(name="evaluate", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=32))
+def evaluate(profile: Profile | str, model: str, held_out: str | None = None) -> dict[str, str]:
+    """Score a model on the profile's benchmarks.
+
+    Args:
+        profile: the profile, its path or its name.
+        model: a model artifact's label, or a folder with a Hugging Face GPT-2.
+        held_out: label of a corpus artifact to cut the demo's benchmarks from, where the profile
+            asks for that and names no folder of benchmarks.
+
+    Returns:
+        Labels of the scores, by `scores/BENCHMARK`; a benchmark without a file has none.
+    """
+    settings = as_profile(profile)
+    with session("evaluate", settings, settings.runtime) as run:
+        scorable = _scorable(run, model)
+        files = _benchmarks(run, held_out)
+        made = _score_all(run, scorable, files)
+        _publish_scores(scorable, made, files)
+        labels = {f"scores/{name}": artifact.label for name, artifact in made.items()}
+        return labels | ({files.cut.stage: files.cut.label} if files.cut else {})
+
+
+@task(
+    name="score",
+    task_run_name="score-{benchmark}",
+    retries=2,
+    retry_delay_seconds=1,
+    retry_condition_fn=lambda _task, _run, state: is_transient(state),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def score(run_id: str, benchmark: Benchmark, scorable: Scorable, files: Benchmarks) -> Artifact:
+    """Make the scores of one benchmark file."""
+    run = session_of(run_id)
+    assert run is not None
+    return make(
+        run,
+        stages.SCORES,
+        scoring_config(run.profile, benchmark),
+        {"scored_model": scorable.inputs, "benchmark": files.inputs_of(run, benchmark)},
+        whole(),
+        {
+            "model": str(scorable.folder),
+            "folder": str(files.folder),
+            "device": run.runtime.device,
+        },
+        name=f"{run.profile.name}-{benchmark}",
+        run=run_part.fn,
+    )
+
+
+def scoring_config(profile: Profile, benchmark: Benchmark) -> ScoringConfig:
+    """The identity config of one benchmark's scores."""
+    wanted = tuple(column for column in columns_of(benchmark) if column in profile.eval.columns)
+    return ScoringConfig(
+        benchmark=benchmark, evaluation=profile.eval.model_copy(update={"columns": wanted})
+    )
+
+
+def benchmarks_folder(profile: Profile, made: Mapping[str, str]) -> Path:
+    """The folder whose files were scored: the one that was given, or the demo's own."""
+    if profile.inputs.benchmarks is not None:
+        return profile.inputs.benchmarks
+    return profile.runtime.store / made[stages.DEMO_BENCHMARKS.name]
+
+
+def _scorable(run: Session, model: str) -> Scorable:
+    folder = Path(model)
+    if (folder / "config.json").is_file() and not (folder / MANIFEST_NAME).is_file():
+        names = ["config.json", *sorted(path.name for path in folder.glob("*.safetensors"))]
+        root = run.store.root
+        return Scorable(
+            folder, [describe_source(root, "scored_model", folder / name) for name in names]
+        )
+    artifact = run.store.find(model)
+    return Scorable(artifact.path, [artifact.as_input("scored_model")])
+
+
+def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
+    profile = run.profile
+    if profile.inputs.benchmarks is not None:
+        if not profile.inputs.benchmarks.is_dir():
+            raise ProfileError(
+                f"there is no folder of benchmarks {profile.inputs.benchmarks}; "
+                "give one with --benchmarks"
+            )
+        return Benchmarks(profile.inputs.benchmarks, None)
+    if profile.demo_benchmarks is None or held_out is None:
+        raise ProfileError(
+            f"the profile {profile.name} names no folder of benchmarks; give one with --benchmarks"
+        )
+    documents = run.store.find(held_out)
+    cut = make(
+        run,
+        stages.DEMO_BENCHMARKS,
+        profile.demo_benchmarks,
+        {"documents": documents},
+        whole(),
+        {},
+    )
+    return Benchmarks(cut.path, cut)
+
+
+def _score_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benchmark, Artifact]:
+    """Score what has a file, as many at once as the run has workers."""
+    waiting = [
+        name
+        for name in BENCHMARKS
+        if missing_reason(name, files.folder) is None
+        and scoring_config(run.profile, name).evaluation.columns
+    ]
+    running: dict[PrefectFuture[Artifact], Benchmark] = {}
+    made: dict[Benchmark, Artifact] = {}
+    while waiting or running:
+        while waiting and len(running) < run.runtime.workers:
+            name = waiting.pop(0)
+            running[score.submit(run.run.run_id, name, scorable, files)] = name
+        done = next(as_completed(list(running)))
+        name = running.pop(done)
+        try:
+            made[name] = done.result()
+        except BaseException:
+            run.children.stop()
+            raise
+    return made
+
+
+def _publish_scores(
+    scorable: Scorable, made: Mapping[Benchmark, Artifact], files: Benchmarks
+) -> None:
+    rows = score_rows(
+        [artifact.path for artifact in made.values()],
+        missing_benchmarks(files.folder),
+        model_parameters(scorable.folder),
+    )
+    publish_markdown("scores", "## Zero-shot scores\n\n" + rows_markdown(rows))

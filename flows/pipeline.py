@@ -1,0 +1,28 @@
+"""The pipeline flow: submissions to a score table and a model card, in one go."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import stages
+from flows.corpus import corpus
+from flows.evaluate import benchmarks_folder, evaluate
+from flows.profile import Profile, as_profile
+from flows.publish import card_artifact
+from flows.scores import missing_benchmarks
+from flows.session import session
+from flows.train import train
+
+
+@flow(name="pipeline", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=32))
+def pipeline(profile: Profile | str) -> dict[str, str]:
+    """Run a profile end to end; gives the label of each artifact by its stage's name."""
+    settings = as_profile(profile)
+    with session("pipeline", settings, settings.runtime) as run:
+        made = corpus(settings)
+        made |= train(settings, shards=made[stages.SHARDS.name])
+        made |= evaluate(settings, model=made[stages.MODEL.name], held_out=made[stages.CORPUS.name])
+        missing = missing_benchmarks(benchmarks_folder(settings, made))
+        made |= card_artifact(run, made, missing)
+        return made

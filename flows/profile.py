@@ -1,0 +1,141 @@
+"""A profile: every stage's config, what to read, and how to run, as one frozen value.
+
+Profiles are TOML files, a section a stage. They are also the flows' parameters, so Prefect's pages
+show them as forms. What the bytes depend on (the stages' sections) is kept apart from how a run is
+done (`runtime`), which never changes a fingerprint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model.train_config import TrainConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from webtext.corpus import CorpusConfig
+from webtext.shards import ShardsConfig
+
+from eval.demo_benchmarks import DemoBenchmarksConfig
+from eval.scores import EvalConfig
+from infra.errors import ProfileError
+from infra.profiles import override, read_profile
+from model.config import ModelConfig
+from webtext.crawl_config import CrawlConfig
+from webtext.demo_web import DemoWebConfig
+from webtext.documents import DocumentsConfig
+from webtext.duplicates import DuplicatesConfig
+from webtext.links import LinksConfig
+from webtext.signatures import SignaturesConfig
+from webtext.submissions import SubmissionsConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Inputs(_Section):
+    """What comes from outside."""
+
+    submissions: tuple[Path, ...] = ()
+    """Dumps of submissions in the Pushshift format."""
+    replay: tuple[Path, ...] = ()
+    """WARC files to fetch the links from instead of the web."""
+    gateway: str | None = None
+    """Address of a replay gateway (pywb or the Wayback Machine's form) to fetch the links from."""
+    benchmarks: Path | None = None
+    """Folder of the benchmarks' original files."""
+
+
+class Runtime(_Section):
+    """How a run is done; nothing here changes a byte of what it makes."""
+
+    store: Path = Path("runs")
+    """Folder of artifacts, run records and Prefect's database."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Partitions worked on at once."""
+    memory_gib: float = Field(default=8.0, gt=0)
+    """Limit on the memory of each child process."""
+    part_timeout_s: float = Field(default=24 * 3600.0, gt=0)
+    """Longest time that one part of a stage may take."""
+    crawl_concurrency: int = Field(default=64, ge=1)
+    """Hosts that one worker asks at once."""
+    crawl_host_delay_s: float = Field(default=0.0, ge=0)
+    """Pause between two requests to one host."""
+    ranks: int = Field(default=1, ge=1)
+    """Training processes on this machine."""
+    launcher: Launcher = "deepspeed"
+    """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
+    device: str = "cpu"
+    """Device that scores and generates: `cpu` or `cuda`."""
+
+
+class Profile(_Section):
+    """Everything a pipeline needs to know."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    """The readable part of the artifacts' names."""
+    description: str = ""
+    partitions: int = Field(default=8, ge=1, le=65536)
+    """Partitions of the corpus; fixed for its life."""
+    inputs: Inputs = Inputs()
+    demo_web: DemoWebConfig | None = None
+    """Make a small web to read, where no submissions are given."""
+    submissions: SubmissionsConfig = SubmissionsConfig()
+    links: LinksConfig = LinksConfig()
+    crawl: CrawlConfig = CrawlConfig()
+    documents: DocumentsConfig = DocumentsConfig()
+    signatures: SignaturesConfig = SignaturesConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    shards: ShardsConfig = ShardsConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig(steps=100, sequences_per_step=2)
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    demo_benchmarks: DemoBenchmarksConfig | None = None
+    """Cut small benchmark files from held-out documents, where no benchmarks are given."""
+    eval: EvalConfig = EvalConfig()
+    runtime: Runtime = Runtime()
+
+
+def load_profile(reference: str | Path, assignments: Sequence[str] = ()) -> Profile:
+    """Read a profile and apply assignments such as `train.steps=20`.
+
+    Raises:
+        ProfileError: it is missing, malformed, or a key or value is wrong; the message names it.
+    """
+    settings = override(read_profile(reference), assignments)
+    try:
+        return Profile.model_validate(settings)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ProfileError(f"the profile {reference} cannot be used:\n{problems}") from error
+
+
+def as_profile(value: Profile | str | Path) -> Profile:
+    """A flow's `profile` parameter: the value itself, or the name or path of one."""
+    return value if isinstance(value, Profile) else load_profile(value)
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(known)}"
+        return f"{where}: there is no such key{hint}"
+    return f"{where}: {problem['msg']} (found {problem['input']!r})"
+
+
+def _fields_at(location: Sequence[Any]) -> list[str]:
+    model: Any = Profile
+    for part in location:
+        field = model.model_fields.get(part)
+        annotation = field.annotation if field else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
+        if model is None:
+            return []
+    return sorted(model.model_fields)

@@ -1,0 +1,83 @@
+"""Running a flow from the command line: Prefect's API, signals, progress, and the last word."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+from rich.console import Console
+
+from flows.profile import Profile
+from flows.progress import TerminalReporter
+from flows.server import prefect_api
+from infra.errors import Stopped
+from infra.store import Store
+
+Result = TypeVar("Result")
+
+_EXIT_AT_ONCE = 130
+
+
+def run_flow(console: Console, profile: Profile, flow: Callable[[], Result]) -> Result:
+    """Run a flow with bars on the terminal and everything stopped cleanly by Ctrl-C.
+
+    `flow` imports Prefect itself, after its server was started.
+
+    Raises:
+        Stopped: by SIGINT or SIGTERM; what is finished is kept.
+    """
+    store = profile.runtime.store
+    Store(store).prepare()
+    with prefect_api(store / "prefect") as server, _stopping_on_signals(console) as was_stopped:
+        from flows.session import reporting_to  # imports Prefect, while its server starts
+
+        if server is not None:
+            server.wait()
+        with reporting_to(TerminalReporter(console)):
+            try:
+                return flow()
+            except Exception:
+                if was_stopped():
+                    raise Stopped from None
+                raise
+
+
+@contextlib.contextmanager
+def _stopping_on_signals(console: Console) -> Iterator[Callable[[], bool]]:
+    """The first signal stops the run cleanly, the second ends the process at once."""
+    stopped = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            os._exit(_EXIT_AT_ONCE)
+        stopped = True
+        from flows.session import stop_all
+
+        console.print(
+            f"\n[yellow]{signal.Signals(number).name}: stopping; what is done is kept "
+            "(once more to end at once)[/]"
+        )
+        if not stop_all():
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def store_of(path: Path) -> Store:
+    """An existing store. Raises StoreError where there is none."""
+    from infra.errors import StoreError
+
+    if not path.is_dir():
+        raise StoreError(f"there is no store {path}; give its folder with --store")
+    return Store(path)

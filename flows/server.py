@@ -1,0 +1,145 @@
+"""Prefect's API for a run: the user's own where one is set, else a temporary one of the run's own.
+
+The temporary server keeps its SQLite database in the store's `prefect` folder, listens on loopback,
+sends nothing anywhere and dies with the run, also when the run is killed. This module imports no
+Prefect, so that the server starts while the run's process is still importing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.children import end_group, log_tail
+from infra.errors import InfraError
+
+_START_TIMEOUT_S = 120.0
+_QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Prefect's own log lines go to its database; the terminal shows the run's progress.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+# A temporary server schedules nothing and cleans up nothing.
+_SERVER_ONLY = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+}
+
+
+class TemporaryServer:
+    """A Prefect server that lives as long as one run."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._log = home / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+        self._start_lock: contextlib.ExitStack | None = None
+
+    def begin(self) -> None:
+        """Start the server's process and point Prefect, when it is imported, at it."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._start_lock = contextlib.ExitStack()
+        self._start_lock.enter_context(_start_lock(self._home))
+        self._port = _free_port()
+        os.environ["PREFECT_HOME"] = str(self._home.resolve())
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{self._port}/api"
+        server = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        options = ["--host", "127.0.0.1", "--port", str(self._port)]
+        options += ["--log-level", "error", "--lifespan", "on"]
+        # The guard's own import of the project must not depend on the current folder.
+        guard = [sys.executable, "-m", "infra.orphans", str(os.getpid()), "--"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*guard, sys.executable, *server, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **_SERVER_ONLY},
+            )
+
+    def wait(self) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            InfraError: it ended, or did not answer in time; the message holds its last words.
+        """
+        assert self._process is not None
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not _answers(self._port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise InfraError(
+                    f"Prefect's temporary server did not start; its log is {self._log}:\n"
+                    + log_tail(self._log)
+                )
+            time.sleep(0.05)
+        self._unlock()
+
+    def close(self) -> None:
+        """End the server."""
+        self._unlock()
+        if self._process is not None:
+            end_group(self._process)
+            self._process = None
+
+    def _unlock(self) -> None:
+        if self._start_lock is not None:
+            self._start_lock.close()
+            self._start_lock = None
+
+
+@contextlib.contextmanager
+def prefect_api(home: Path) -> Iterator[TemporaryServer | None]:
+    """Start a temporary server unless PREFECT_API_URL names one; call `wait` before a flow runs."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("PREFECT_API_URL"):
+        yield None
+        return
+    server = TemporaryServer(home)
+    try:
+        server.begin()
+        yield server
+    finally:
+        server.close()
+        os.environ.pop("PREFECT_API_URL", None)
+
+
+@contextlib.contextmanager
+def _start_lock(home: Path) -> Iterator[None]:
+    # Two servers that migrate one fresh SQLite database at once would get in each other's way.
+    with (home / ".start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

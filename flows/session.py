@@ -1,0 +1,115 @@
+"""A session: what all flows of one run share — store, run record, child processes, reporter.
+
+The outermost flow opens it, flows inside join it. It lives in this process alone; tasks find it by
+its run id, and do without it (no progress, children of their own) where they run elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.profile import Profile, Runtime
+from flows.progress import LogReporter, Reporter
+from infra.children import Children
+from infra.environment import utc_now
+from infra.errors import Stopped
+from infra.runs import Run, Use, new_run, write_run
+from infra.store import Artifact, Store
+
+
+@dataclass
+class Session:
+    """One run of the pipeline, or of a part of it."""
+
+    profile: Profile
+    runtime: Runtime
+    store: Store
+    run: Run
+    reporter: Reporter
+    children: Children = field(default_factory=Children)
+
+    def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
+        """Write down that the run made or reused an artifact."""
+        use = Use.model_validate({"artifact": artifact.label, "how": how, "seconds": seconds})
+        self.run.uses.append(use)
+        write_run(self.store.root, self.run)
+
+
+_current: ContextVar[Session | None] = ContextVar("session", default=None)
+_reporter: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
+_by_run: dict[str, Session] = {}
+
+
+@contextlib.contextmanager
+def reporting_to(reporter: Reporter) -> Iterator[None]:
+    """Have the sessions opened inside the block report to `reporter`."""
+    token = _reporter.set(reporter)
+    try:
+        yield
+    finally:
+        reporter.close()
+        _reporter.reset(token)
+
+
+@contextlib.contextmanager
+def session(flow: str, profile: Profile, runtime: Runtime) -> Iterator[Session]:
+    """Join the session of the flow around, or open one and record how it ends."""
+    outer = _current.get()
+    if outer is not None:
+        yield outer
+        return
+    store = Store(Path(runtime.store).expanduser())
+    store.prepare()
+    run = new_run(flow, profile.name, os.getpid())
+    run.prefect_flow_run_id = _flow_run_id()
+    opened = Session(profile, runtime, store, run, _reporter.get() or LogReporter())
+    write_run(store.root, run)
+    token = _current.set(opened)
+    _by_run[run.run_id] = opened
+    try:
+        yield opened
+        run.state = "finished"
+    except BaseException as error:
+        run.state = "stopped" if _was_stopped(opened, error) else "failed"
+        run.message = str(error) or type(error).__name__
+        raise
+    finally:
+        opened.children.stop()
+        _by_run.pop(run.run_id, None)
+        _current.reset(token)
+        run.ended_at = utc_now()
+        write_run(store.root, run)
+
+
+def session_of(run_id: str) -> Session | None:
+    """The session of a run of this process."""
+    return _by_run.get(run_id)
+
+
+def stop_all() -> bool:
+    """Ask the sessions of this process to stop; False where there is none."""
+    for opened in list(_by_run.values()):
+        opened.children.stop()
+    return bool(_by_run)
+
+
+def stopwatch() -> float:
+    """A monotonic reading in seconds."""
+    return time.monotonic()
+
+
+def _was_stopped(opened: Session, error: BaseException) -> bool:
+    return opened.children.is_stopping or isinstance(error, Stopped | KeyboardInterrupt)
+
+
+def _flow_run_id() -> str | None:
+    from prefect.runtime import flow_run
+
+    identifier = flow_run.get_id()
+    return str(identifier) if identifier else None

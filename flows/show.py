@@ -1,0 +1,226 @@
+"""What the commands show: score tables, lineage trees, lists, checks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from infra.errors import CorruptArtifact, StoreError
+from infra.garbage import find_garbage, remove
+from infra.lineage import Node
+from infra.runs import Run, read_runs
+from infra.store import WORK_NAME, Artifact, Store, verify_artifact
+
+if TYPE_CHECKING:
+    from eval.table import TableRow
+
+
+def score_table(rows: Sequence[TableRow]) -> Table:
+    """The ten columns, ours beside the published row of the nearest size."""
+    from eval.table import format_score
+
+    table = Table(title="Zero-shot scores", title_justify="left")
+    for heading, justify in (
+        ("column", "left"),
+        ("score", "right"),
+        ("95 % interval", "right"),
+        ("items", "right"),
+        (f"GPT-2 {rows[0].published_name}", "right"),
+        ("made on", "left"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for row in rows:
+        if row.value is None or row.low is None or row.high is None:
+            published = format_score(row.published)
+            table.add_row(row.title, "–", "", "", published, escape(row.missing or ""), style="dim")
+            continue
+        table.add_row(
+            row.title,
+            format_score(row.value),
+            f"{format_score(row.low)} – {format_score(row.high)}",
+            f"{row.items:,}",
+            format_score(row.published),
+            escape(row.label),
+        )
+    return table
+
+
+def lineage_tree(node: Node) -> Tree:
+    """The tree of inputs, for the terminal; a branch that was shown before is not shown again."""
+    tree = Tree(_node_text(node), highlight=False)
+    _grow(tree, node, {node.name})
+    return tree
+
+
+def lineage_json(node: Node) -> str:
+    """The tree of inputs, as indented JSON."""
+    return json.dumps(node.as_dict(), indent=2)
+
+
+def artifact_or_score(store: Store, reference: str) -> Artifact:
+    """The artifact of a reference; a column's name means the newest scores that hold it.
+
+    Raises:
+        StoreError: nothing answers to it.
+    """
+    from eval.protocols import BENCHMARKS, COLUMNS, benchmark_of
+
+    column = next((name for name in COLUMNS if name == reference), None)
+    benchmark = benchmark_of(column) if column else reference
+    if benchmark not in BENCHMARKS:
+        return store.find(reference)
+    suffix = f"-{benchmark}-"
+    for run in reversed(read_runs(store.root)):
+        for use in run.uses:
+            if use.artifact.startswith("scores/") and suffix in use.artifact:
+                return store.find(use.artifact)
+    raise StoreError(f"no run in {store.root} has scored {reference}")
+
+
+def verify_folders(console: Console, folders: Sequence[Path]) -> int:
+    """Check artifacts one by one; 1 if any of them is not as it was made."""
+    wrong = 0
+    for folder in folders:
+        label = f"{folder.parent.name}/{folder.name}"
+        if not (folder / "manifest.json").is_file():
+            console.print(f"[yellow]unfinished[/] {label}", highlight=False)
+            continue
+        try:
+            problems = verify_artifact(folder)
+        except CorruptArtifact as error:
+            problems = [str(error)]
+        wrong += bool(problems)
+        mark = "[red]CORRUPT[/]   " if problems else "[green]ok[/]        "
+        console.print(f"{mark} {label}", highlight=False)
+        for problem in problems:
+            console.print(f"           {escape(problem)}", highlight=False)
+    if wrong:
+        console.print(
+            f"{wrong} of {len(folders)} artifacts are not what their manifests say. Remove their "
+            "folders and run again: they and what was made from them are made anew."
+        )
+    return 1 if wrong else 0
+
+
+def collect_garbage(console: Console, store: Store, keep_runs: int, *, delete: bool) -> None:
+    """List what no kept run reaches, and remove it if asked to."""
+    garbage = find_garbage(store, keep_runs)
+    for piece in garbage:
+        label = piece.path.relative_to(store.root)
+        console.print(f"{piece.bytes / 1e6:9.1f} MB  {label}  [dim]{piece.reason}[/]")
+        if delete:
+            remove(piece)
+    total = sum(piece.bytes for piece in garbage) / 1e6
+    done = "Removed" if delete else "Could remove"
+    hint = "" if delete or not garbage else "; add --delete to do so"
+    console.print(f"{done} {len(garbage)} pieces, {total:,.1f} MB{hint}.", highlight=False)
+
+
+def list_store(console: Console, store: Store, *, as_json: bool) -> None:
+    """List runs, newest first, and artifacts by stage."""
+    runs = list(reversed(read_runs(store.root)))
+    if as_json:
+        value = {
+            "runs": [run.model_dump() for run in runs],
+            "artifacts": [_artifact_row(folder) for folder in store.folders()],
+        }
+        print(json.dumps(value, indent=2))  # noqa: T201  the command's result
+        return
+    table = Table(title="Runs", title_justify="left")
+    for heading in ("run", "flow", "profile", "state", "began", "made", "reused"):
+        table.add_column(heading)
+    for run in runs:
+        made = sum(use.how == "made" for use in run.uses)
+        table.add_row(
+            run.run_id, run.flow, run.profile, _state(run), run.began_at,
+            str(made), str(len(run.uses) - made),
+        )  # fmt: skip
+    console.print(table)
+    table = Table(title="Artifacts", title_justify="left")
+    table.add_column("artifact")
+    table.add_column("state")
+    table.add_column("MB", justify="right")
+    for folder in store.folders():
+        row = _artifact_row(folder)
+        table.add_row(row["artifact"], row["state"], f"{row['bytes'] / 1e6:,.1f}")
+    console.print(table)
+
+
+def print_scores(console: Console, rows: Sequence[TableRow]) -> None:
+    """Print the score table."""
+    console.print()
+    console.print(score_table(rows))
+
+
+def generate_text(
+    folder: Path,
+    prompt: str,
+    tokens: int,
+    samples: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> Iterator[str]:
+    """Continue a prompt with the model in a folder; yields prompt and continuation."""
+    from model.export import import_model
+    from model.generate import generate
+    from webtext.vocabulary import gpt2_encoding
+
+    encoding = gpt2_encoding()
+    yield from generate(
+        import_model(folder),
+        encode=encoding.encode_ordinary,
+        decode=encoding.decode,
+        prompt=prompt,
+        max_new_tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        samples=samples,
+    )
+
+
+def _grow(tree: Tree, node: Node, shown: set[str]) -> None:
+    for parent in node.parents:
+        again = parent.name in shown and bool(parent.parents)
+        branch = tree.add(_node_text(parent) + (" [dim](above)[/]" if again else ""))
+        if not again:
+            shown.add(parent.name)
+            _grow(branch, parent, shown)
+
+
+def _node_text(node: Node) -> str:
+    role = f"[dim]{node.role}:[/] " if node.role else ""
+    name = escape(node.name)
+    if node.kind == "file":
+        return f"{role}{name} [dim]file, sha256 {node.fingerprint[:12]}…[/]"
+    if node.manifest is None:
+        return f"{role}{name} [red]no longer in the store[/]"
+    from flows.progress import summarise
+
+    summary = summarise(node.manifest.counts, "rows")
+    return f"{role}[bold]{name}[/]" + (f" [dim]{escape(summary)}[/]" if summary else "")
+
+
+def _artifact_row(folder: Path) -> dict[str, object]:
+    finished = (folder / "manifest.json").is_file()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    unfinished = (folder / WORK_NAME).is_dir()
+    return {
+        "artifact": f"{folder.parent.name}/{folder.name}",
+        "state": "finished" if finished else "unfinished" if unfinished else "empty",
+        "bytes": size,
+    }
+
+
+def _state(run: Run) -> str:
+    return run.state if run.state != "running" or run.is_live() else "died"

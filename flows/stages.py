@@ -1,0 +1,48 @@
+"""The stages: what each is called, which function makes it, and what its numbers count.
+
+A stage's version is raised when its bytes change for equal inputs and config, so that artifacts of
+the older code are never taken for those of the newer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One box of the pipeline."""
+
+    name: str
+    """The folder of its artifacts in the store."""
+    function: str
+    """`module:function` of its work on one part."""
+    rows: str
+    """What its counts count, in the plural."""
+    unit: str
+    """What its progress counts, in the plural."""
+    version: int = 1
+    resumable: bool = False
+    """Whether the function goes on from what a killed attempt left."""
+
+
+DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
+SUBMISSIONS = Stage("submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes")
+LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
+CAPTURES = Stage("captures", "webtext.crawl:crawl_partition", "links", "links", resumable=True)
+DOCUMENTS = Stage("documents", "webtext.documents:extract_documents_partition", "pages", "pages")
+SIGNATURES = Stage(
+    "signatures", "webtext.signatures:sign_documents_partition", "documents", "documents"
+)
+DUPLICATES = Stage("duplicates", "webtext.duplicates:find_duplicates", "documents", "documents")
+CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", "documents")
+SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")
+MODEL = Stage("model", "model.train:main", "steps", "steps")
+DEMO_BENCHMARKS = Stage(
+    "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
+)
+SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items")
+CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts")
+
+FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
+"""The stages whose counts follow one another from a dump's rows to the shards' documents."""

@@ -1,0 +1,209 @@
+"""The train flow: shards to a GPT-2, by the DeepSpeed trainer in a process group of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import stages
+from flows.funnel import publish_markdown
+from flows.profile import Profile, as_profile
+from flows.session import Session, session, session_of
+from flows.work import PartSpec, is_transient, make, whole
+from infra.call import PartRecord
+from infra.children import log_tail
+from infra.errors import ChildDied, StageFailed, Stopped
+from infra.files import files_below
+from infra.parts import describe_file, publish_part
+from infra.store import Artifact
+from model.config import CheckpointConfig, TrainSpec
+from model.launch import EXIT_MISTAKE, Launcher, launch_command, read_outcome
+from webtext.vocabulary import vocabulary_folder
+
+_POLL_S = 0.2
+_SAVE_GRACE_S = 120.0
+"""Longest wait for the checkpoint of a training that was asked to stop."""
+
+
+@flow(name="train", persist_result=False)
+def train(profile: Profile | str, shards: str) -> dict[str, str]:
+    """Train the profile's model on a shards artifact; gives the model's label."""
+    settings = as_profile(profile)
+    with session("train", settings, settings.runtime) as run:
+        source = run.store.find(shards)
+        model = make(
+            run,
+            stages.MODEL,
+            {
+                "network": settings.model.model_dump(mode="json"),
+                "training": settings.train.model_dump(mode="json"),
+            },
+            {"shards": source},
+            whole(),
+            {},
+            run=lambda spec: train_model(spec, settings.checkpoints),
+        )
+        _publish_losses(model)
+        return {stages.MODEL.name: model.label}
+
+
+@task(
+    name="train-model",
+    retries=2,
+    retry_delay_seconds=1,
+    retry_condition_fn=lambda _task, _run, state: is_transient(state),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def train_model(spec: PartSpec, checkpoints: CheckpointConfig) -> dict[str, Any]:
+    """Run the launcher to its end, going on from the last checkpoint, and publish the model."""
+    run = session_of(spec.run_id)
+    assert run is not None
+    began = time.monotonic()
+    training = _training_spec(spec, checkpoints)
+    _launch(run, spec, training)
+    losses = _read_losses(training.destination / "losses.jsonl")
+    counts = {
+        "steps": training.training.steps,
+        "tokens": training.training.steps
+        * training.training.sequences_per_step
+        * training.network.context,
+        "parameters": training.network.parameters,
+        "loss": losses[-1]["loss"],
+        "validation_loss": _last_validation(losses),
+    }
+    files = tuple(
+        describe_file(training.destination, path) for path in files_below(training.destination)
+    )
+    seconds = time.monotonic() - began
+    record = PartRecord(files=files, counts=counts, seconds=seconds, cpu_seconds=0.0)
+    publish_part(spec.artifact, spec.work, spec.part, record)
+    return counts
+
+
+def _training_spec(spec: PartSpec, checkpoints: CheckpointConfig) -> TrainSpec:
+    training = TrainSpec.model_validate(
+        {
+            "shards": spec.call.arguments["shards"],
+            "work": spec.work / "training",
+            "destination": spec.call.scratch,
+            "vocabulary": vocabulary_folder(),
+            **spec.call.arguments["config"],
+            "checkpoints": checkpoints,
+        }
+    )
+    training.work.mkdir(parents=True, exist_ok=True)
+    training.destination.mkdir(parents=True, exist_ok=True)
+    (training.work / "spec.json").write_text(training.model_dump_json(indent=2))
+    return training
+
+
+def _launch(run: Session, spec: PartSpec, training: TrainSpec) -> None:
+    launcher: Launcher = run.runtime.launcher
+    command, extra = launch_command(training.work / "spec.json", run.runtime.ranks, launcher)
+    guard = [sys.executable, "-m", "infra.orphans", str(os.getpid()), "--"]
+    log = training.work / "train.log"
+    with (
+        log.open("ab") as output,
+        run.children.started(
+            [*guard, *command],
+            errors=output,
+            output=output,
+            environment={**os.environ, **extra},
+        ) as launched,
+    ):
+        _follow(run, spec, training, launched)
+    run.children.check()
+    outcome = read_outcome(training.work)
+    if outcome is not None and outcome.state == "finished":
+        return
+    if outcome is not None and outcome.state == "stopped":
+        raise Stopped(f"training stopped at step {outcome.step}, which is saved")
+    if launched.returncode == EXIT_MISTAKE or (outcome and outcome.state == "failed"):
+        message = (outcome.message if outcome else "") or log_tail(log)
+        raise StageFailed(f"training failed: {message}\nIts log is {log}")
+    raise ChildDied(
+        f"the trainer died (code {launched.returncode}); its log ends:\n{log_tail(log)}"
+    )
+
+
+def _follow(
+    run: Session, spec: PartSpec, training: TrainSpec, launched: subprocess.Popen[bytes]
+) -> None:
+    """Report each step until the launcher ends; a stop leaves it time to save."""
+    deadline = None
+    while launched.poll() is None:
+        _report(run, spec, training)
+        if run.children.is_stopping and deadline is None:
+            deadline = time.monotonic() + _SAVE_GRACE_S
+        if deadline is not None and time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_S)
+    _report(run, spec, training)
+
+
+def _report(run: Session, spec: PartSpec, training: TrainSpec) -> None:
+    line = _last_line(training.work / "metrics.jsonl")
+    if line is not None:
+        shown = ("loss", "validation_loss", "tokens_per_second")
+        facts = {name: line[name] for name in shown if line.get(name) is not None}
+        run.reporter.progress(spec.stage, spec.part, line["step"], training.training.steps, facts)
+
+
+def _last_line(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            whole_lines = file.read().splitlines(keepends=True)
+        for line in reversed(whole_lines):
+            if line.endswith(b"\n"):
+                value: dict[str, Any] = json.loads(line)
+                return value
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _read_losses(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _last_validation(losses: list[dict[str, Any]]) -> float | None:
+    measured = [line["validation_loss"] for line in losses if "validation_loss" in line]
+    return measured[-1] if measured else None
+
+
+def _publish_losses(model: Artifact) -> None:
+    """Show the loss curve on Prefect's pages: a line of bars and a table of some steps."""
+    losses = _read_losses(model.path / "losses.jsonl")
+    every = max(1, len(losses) // 20)
+    rows = [line for line in losses if line["step"] % every == 0 or "validation_loss" in line]
+    table = ["| step | loss | validation loss |", "|---:|---:|---:|"]
+    for line in rows:
+        validation = line.get("validation_loss")
+        shown = f"{validation:.4f}" if validation is not None else ""
+        table.append(f"| {line['step']} | {line['loss']:.4f} | {shown} |")
+    curve = sparkline([line["loss"] for line in losses])
+    publish_markdown("loss-curve", f"## Loss of `{model.label}`\n\n{curve}\n\n" + "\n".join(table))
+
+
+def sparkline(values: list[float], width: int = 60) -> str:
+    """A curve of block characters, `width` wide, each the mean of its share of the values."""
+    if not values:
+        return ""
+    width = min(width, len(values))
+    means = []
+    for column in range(width):
+        first, last = column * len(values) // width, (column + 1) * len(values) // width
+        means.append(sum(values[first:last]) / (last - first))
+    low, high = min(means), max(means)
+    scale = 7 / (high - low) if high > low else 0.0
+    return "".join("▁▂▃▄▅▆▇█"[round((mean - low) * scale)] for mean in means)

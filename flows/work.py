@@ -1,0 +1,280 @@
+"""Making an artifact: reuse it, or run its parts as Prefect tasks and finish it.
+
+Reuse is decided by the store alone. A part is a Prefect task that runs a child process; a part that
+an earlier run finished is not run again. Tasks are submitted in a bounded window.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.tasks import exponential_backoff
+from pydantic import BaseModel
+
+from flows.funnel import publish_counts
+from flows.progress import summarise
+from flows.session import Session, session_of
+from flows.stages import Stage
+from infra.call import GIB, Call
+from infra.children import Children
+from infra.environment import utc_now
+from infra.errors import ChildDied, LeaseHeld
+from infra.lease import read_holder
+from infra.manifest import InputRecord
+from infra.parts import finished_part, publish_part, scratch_folder
+from infra.store import Artifact, drop_work, require_sizes
+from webtext.counts import Counts
+
+_POLL_LEASE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a stage: its name and the arguments that only it gets."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class PartSpec(BaseModel):
+    """What a task is given: small, plain, and enough to run anywhere that sees the store."""
+
+    run_id: str
+    stage: str
+    part: str
+    artifact: Path
+    work: Path
+    call: Call
+
+
+def partitions(count: int) -> list[Part]:
+    """One part for each partition."""
+    return [Part(f"part-{number:05d}", {"partition": number}) for number in range(count)]
+
+
+def whole() -> list[Part]:
+    """The one part of a stage that is not partitioned."""
+    return [Part("whole", {})]
+
+
+@task(
+    name="part",
+    task_run_name="{spec.stage}-{spec.part}",
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=1),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=lambda _task, _run, state: is_transient(state),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def run_part(spec: PartSpec) -> dict[str, Any]:
+    """Run one part in a child process and move its files into the artifact."""
+    session = session_of(spec.run_id)
+    children = session.children if session else Children()
+
+    def report(done: int, total: int | None, facts: dict[str, float]) -> None:
+        if session:
+            session.reporter.progress(spec.stage, spec.part, done, total, facts)
+
+    record = children.run(spec.call, spec.work / f"{spec.part}.log", report)
+    publish_part(spec.artifact, spec.work, spec.part, record)
+    return record.counts
+
+
+def planned(
+    session: Session,
+    stage: Stage,
+    config: BaseModel | Mapping[str, Any],
+    inputs: Mapping[str, Artifact | Sequence[InputRecord]],
+    *,
+    name: str | None = None,
+) -> Artifact:
+    """The artifact that `make` would give for the same arguments, whether or not it is there."""
+    settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
+    return session.store.artifact(
+        stage.name, stage.version, name or session.profile.name, settings, _records(inputs)
+    )
+
+
+def make(
+    session: Session,
+    stage: Stage,
+    config: BaseModel | Mapping[str, Any],
+    inputs: Mapping[str, Artifact | Sequence[InputRecord]],
+    parts: Sequence[Part],
+    arguments: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    run: Callable[[PartSpec], dict[str, Any]] | None = None,
+) -> Artifact:
+    """Give the artifact that `stage` makes of `inputs`, making it if it is not there.
+
+    Args:
+        session: the run that wants it.
+        stage: what makes it.
+        config: the identity config, which the function gets as `config`.
+        inputs: by role, artifacts (given to the function as paths) or outside files.
+        parts: the pieces of work.
+        arguments: further arguments of the function that are no part of the identity.
+        name: the readable part of its name; the profile's by default.
+        run: what runs a part instead of a child process with the stage's function.
+    """
+    artifact = planned(session, stage, config, inputs, name=name)
+    began = time.monotonic()
+    how = "reused"
+    while not artifact.is_finished:
+        session.children.check()
+        try:
+            with session.store.writing(artifact, session.run.run_id):
+                if artifact.is_finished:  # another run made it meanwhile
+                    drop_work(artifact)
+                    break
+                how = "made"
+                common = {
+                    **{role: str(i.path) for role, i in inputs.items() if isinstance(i, Artifact)},
+                    **arguments,
+                    "config": artifact.identity.config,
+                }
+                _make(session, stage, artifact, parts, common, run)
+        except LeaseHeld as held:
+            session.reporter.waiting(stage.name, str(held))
+            _wait(session, artifact)
+    if how == "reused":
+        require_sizes(artifact)
+    seconds = time.monotonic() - began
+    session.record_use(artifact, how, seconds)
+    counts = artifact.manifest().counts
+    summary = summarise(counts, stage.rows)
+    session.reporter.finished(stage.name, artifact.label, how, seconds, summary)
+    if how == "made":
+        publish_counts(stage, artifact.label, counts)
+    return artifact
+
+
+def _make(
+    session: Session,
+    stage: Stage,
+    artifact: Artifact,
+    parts: Sequence[Part],
+    common: Mapping[str, Any],
+    run: Callable[[PartSpec], dict[str, Any]] | None,
+) -> None:
+    started_at, began = utc_now(), time.monotonic()
+    session.reporter.started(stage.name, len(parts), stage.unit)
+    specs = []
+    for part in parts:
+        if finished_part(artifact.path, artifact.work, part.name) is not None:
+            session.reporter.progress(stage.name, part.name, 1, 1, {})
+            session.reporter.part_finished(stage.name, part.name)
+        else:
+            specs.append(_spec(session, stage, artifact, part, common))
+    if run is not None:
+        for spec in specs:
+            run(spec)
+    else:
+        _run_in_window(session, stage, specs)
+    _finish(session, artifact, parts, started_at, began)
+
+
+def _spec(
+    session: Session, stage: Stage, artifact: Artifact, part: Part, common: Mapping[str, Any]
+) -> PartSpec:
+    call = Call(
+        function=stage.function,
+        arguments={**common, **part.arguments},
+        scratch=scratch_folder(artifact.work, part.name),
+        resumable=stage.resumable,
+        memory_bytes=int(session.runtime.memory_gib * GIB),
+        timeout_s=session.runtime.part_timeout_s,
+    )
+    return PartSpec(
+        run_id=session.run.run_id,
+        stage=stage.name,
+        part=part.name,
+        artifact=artifact.path,
+        work=artifact.work,
+        call=call,
+    )
+
+
+def _run_in_window(session: Session, stage: Stage, specs: Sequence[PartSpec]) -> None:
+    """Keep a few times the workers' number of tasks submitted, never all of thousands."""
+    waiting = list(reversed(specs))
+    running: dict[PrefectFuture[dict[str, Any]], PartSpec] = {}
+    while waiting or running:
+        while waiting and len(running) < 2 * session.runtime.workers:
+            spec = waiting.pop()
+            running[run_part.submit(spec)] = spec
+        done = next(as_completed(list(running)))
+        spec = running.pop(done)
+        try:
+            done.result()
+        except BaseException:
+            # The run is lost; what its other parts have finished is kept for the next one.
+            session.children.stop()
+            raise
+        session.reporter.part_finished(stage.name, spec.part)
+
+
+def _finish(
+    session: Session, artifact: Artifact, parts: Sequence[Part], started_at: str, began: float
+) -> None:
+    records = [finished_part(artifact.path, artifact.work, part.name) for part in parts]
+    done = [record for record in records if record is not None]
+    assert len(done) == len(parts)
+    session.store.finish(
+        artifact,
+        files=[file for record in done for file in record.files],
+        counts=_total([record.counts for record in done]),
+        partitions=[record.counts for record in done] if len(done) > 1 else [],
+        measurements={
+            "wall_seconds": round(time.monotonic() - began, 3),
+            "part_seconds": round(sum(record.seconds for record in done), 3),
+            "cpu_seconds": round(sum(record.cpu_seconds for record in done), 3),
+        },
+        run_id=session.run.run_id,
+        prefect_flow_run_id=session.run.prefect_flow_run_id,
+        started_at=started_at,
+    )
+
+
+def _total(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if len(counts) == 1:
+        return counts[0]
+    return Counts.total(Counts.model_validate(part) for part in counts).model_dump(mode="json")
+
+
+def _records(inputs: Mapping[str, Artifact | Sequence[InputRecord]]) -> list[InputRecord]:
+    records: list[InputRecord] = []
+    for role, entry in inputs.items():
+        records += [entry.as_input(role)] if isinstance(entry, Artifact) else entry
+    return records
+
+
+def _wait(session: Session, artifact: Artifact) -> None:
+    """Wait until the artifact is finished or its writer has gone."""
+    while not artifact.is_finished:
+        session.children.check()
+        holder = read_holder(artifact.work)
+        if holder is None or not holder.is_live():
+            return
+        time.sleep(_POLL_LEASE_S)
+
+
+def is_transient(state: State[Any]) -> bool:
+    """Whether a failed task died in a way that may not happen again (a retry condition)."""
+    try:
+        state.result()
+    except ChildDied:
+        return True
+    except BaseException:  # noqa: BLE001  it is only looked at; the task raises it itself
+        return False
+    return False
