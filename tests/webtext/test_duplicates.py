@@ -1,0 +1,234 @@
+"""Which documents are removed, and for which: exact, near, chained; whatever the order."""
+
+import itertools
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from webtext import duplicates as module
+from webtext.counts import Counts, silent
+from webtext.duplicates import DuplicatesConfig, collision_probability, find_duplicates
+from webtext.errors import ConfigError, SourceError
+from webtext.signatures import SignaturesConfig, digest_text, sign_texts
+from webtext.tables import DUPLICATES, part_name, signatures_schema, write_table
+
+SIGNATURES = SignaturesConfig()
+
+
+def signature_row(key: int, text: str, karma: int = 3, created: int = 1000) -> dict:
+    signature, shingles = sign_texts([text], SIGNATURES)
+    return {
+        "link_id": key.to_bytes(16, "big"),
+        "karma": karma,
+        "first_created_utc": created,
+        "text_digest": digest_text(text),
+        "shingles": int(shingles[0]),
+        "signature": signature[0].tobytes(),
+    }
+
+
+def write_signatures(artifact: Path, partitions: list[list[dict]], permutations: int = 112) -> Path:
+    for number, rows in enumerate(partitions):
+        ordered = sorted(rows, key=lambda row: row["link_id"])
+        table = pa.Table.from_pylist(ordered, schema=signatures_schema(permutations))
+        write_table(artifact / "signatures" / part_name(number), table)
+    return artifact
+
+
+def find(
+    folder: Path, partitions: list[list[dict]], **config: object
+) -> tuple[Counts, dict[int, tuple[int, str, float]]]:
+    signatures = write_signatures(folder / "in", partitions)
+    counts = find_duplicates(
+        signatures=signatures,
+        destination=folder / "out",
+        config=DuplicatesConfig(**config),
+        progress=silent,
+    )
+    written = [path.name for path in (folder / "out").rglob("*") if path.is_file()]
+    assert written == ["duplicates.parquet"]
+    table = pq.read_table(folder / "out" / "duplicates" / "duplicates.parquet")
+    assert table.schema == DUPLICATES
+    keys = table["link_id"].to_pylist()
+    assert keys == sorted(keys)
+    return counts, {
+        key_of(row["link_id"]): (key_of(row["survivor_link_id"]), row["kind"], row["similarity"])
+        for row in table.to_pylist()
+    }
+
+
+def key_of(link_id: bytes) -> int:
+    return int.from_bytes(link_id, "big")
+
+
+def sentence(seed: int, words: int = 300) -> list[str]:
+    chance = random.Random(seed)
+    return [f"w{chance.randrange(10_000)}" for _ in range(words)]
+
+
+def changed(words: list[str], places: range) -> str:
+    return " ".join(f"new{i}" if i in places else word for i, word in enumerate(words))
+
+
+def test_exact_near_and_different(tmp_path: Path) -> None:
+    words = sentence(1)
+    text = " ".join(words)
+    rows = [
+        signature_row(1, text, karma=5),
+        signature_row(2, text.upper() + "\n", karma=9),
+        signature_row(3, changed(words, range(5)), karma=5),
+        signature_row(4, changed(words, range(0, 300, 3)), karma=99),
+        signature_row(5, " ".join(sentence(2))),
+    ]
+    counts, removed = find(tmp_path, [rows[:2], [], rows[2:]])
+    assert removed[1] == (2, "exact", 1.0)
+    survivor, kind, similarity = removed[3]
+    assert (survivor, kind) == (2, "near")
+    assert similarity == pytest.approx(0.966, abs=0.05)
+    assert sorted(removed) == [1, 3]
+    assert (counts.rows_in, counts.rows_out) == (5, 3)
+    assert counts.losses == {"exact_duplicate": 1, "near_duplicate": 1}
+
+
+def test_the_survivor_has_the_highest_karma_then_is_earliest_then_smallest(tmp_path: Path) -> None:
+    rows = [
+        signature_row(9, "a b c d e f", karma=7, created=50),
+        signature_row(4, "a b c d e f", karma=7, created=50),
+        signature_row(3, "a b c d e f", karma=7, created=60),
+        signature_row(2, "a b c d e f", karma=6, created=10),
+        signature_row(2**127 + 1, "a b c d e f", karma=-3, created=1),
+    ]
+    _, removed = find(tmp_path, [rows])
+    assert {survivor for survivor, _, _ in removed.values()} == {4}
+    assert set(removed) == {9, 3, 2, 2**127 + 1}
+
+
+def test_a_copy_of_a_near_copy_is_near(tmp_path: Path) -> None:
+    words = sentence(3)
+    near = changed(words, range(4))
+    rows = [
+        signature_row(1, " ".join(words), karma=9),
+        signature_row(2, near, karma=5),
+        signature_row(3, near, karma=4),
+    ]
+    _, removed = find(tmp_path, [rows])
+    assert {key: value[:2] for key, value in removed.items()} == {2: (1, "near"), 3: (1, "near")}
+
+
+def test_chains_are_one_cluster(tmp_path: Path) -> None:
+    words = sentence(4)
+    rows = [
+        signature_row(step, changed(words, range(step * 12)), karma=100 - step) for step in range(6)
+    ]
+    _, removed = find(tmp_path, [rows])
+    assert {survivor for survivor, _, _ in removed.values()} == {0}
+    assert len(removed) == 5
+    assert removed[5][2] < 0.75 < removed[1][2]
+
+
+def test_candidates_below_the_similarity_stay(tmp_path: Path) -> None:
+    words = sentence(5)
+    rows = [signature_row(1, " ".join(words)), signature_row(2, changed(words, range(40)))]
+    _, removed = find(tmp_path / "low", [rows], min_similarity=0.5, bands=56, rows=2)
+    assert list(removed) == [2]
+    _, removed = find(tmp_path / "high", [rows], min_similarity=0.95, bands=56, rows=2)
+    assert not removed
+
+
+def test_short_documents_are_not_lumped_together(tmp_path: Path) -> None:
+    rows = [signature_row(key, text) for key, text in enumerate(["a b", "a c", "b", "!!", ""])]
+    _, removed = find(tmp_path, [rows])
+    assert not removed
+
+
+def test_order_and_partitions_do_not_matter(tmp_path: Path) -> None:
+    chance = random.Random(6)
+    rows = []
+    for key in range(60):
+        words = sentence(100 + key % 15)
+        text = changed(words, range(chance.randrange(12)))
+        rows.append(signature_row(key, text, karma=chance.randrange(4)))
+    _, removed = find(tmp_path / "one", [rows])
+    chance.shuffle(rows)
+    _, again = find(tmp_path / "many", [rows[:7], rows[7:30], [], rows[30:]])
+    assert len(removed) > 30
+    assert again == removed
+
+
+def brute_force(minima: np.ndarray, config: DuplicatesConfig) -> list[int]:
+    """The least member of each row's cluster, by comparing every pair."""
+    cluster = list(range(len(minima)))
+    for i, j in itertools.combinations(range(len(minima)), 2):
+        equal = minima[i] == minima[j]
+        bands = equal[: config.bands * config.rows].reshape(config.bands, config.rows)
+        if bands.all(axis=1).any() and equal.mean() >= config.min_similarity - 1e-9:
+            low, high = sorted((cluster[i], cluster[j]))
+            cluster = [low if member == high else member for member in cluster]
+    return cluster
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32), copies=st.integers(2, 9), flips=st.integers(1, 9))
+def test_small_buckets_give_the_clusters_of_all_pairs(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, copies: int, flips: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    minima = np.repeat(chance.integers(0, 2**32, (4, 112), dtype=np.uint32), copies, axis=0)
+    for row in minima:
+        row[chance.integers(0, 112, flips)] = chance.integers(0, 2**32, flips)
+    rows = [
+        {
+            "link_id": key.to_bytes(16, "big"),
+            "karma": 3,
+            "first_created_utc": 0,
+            "text_digest": key.to_bytes(16, "little"),
+            "shingles": 1,
+            "signature": row.tobytes(),
+        }
+        for key, row in enumerate(minima)
+    ]
+    config = DuplicatesConfig(min_similarity=0.9)
+    _, removed = find(tmp_path_factory.mktemp("d"), [rows], min_similarity=0.9)
+    found = [removed[key][0] if key in removed else key for key in range(len(rows))]
+    assert found == brute_force(minima, config)
+
+
+def test_crowds_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAIRS_A_CHUNK", 7)
+    words = sentence(7)
+    rows = [signature_row(key, changed(words, range(key, key + 1))) for key in range(60)]
+    _, removed = find(tmp_path, [rows])
+    assert len(removed) == 59
+
+
+def test_nothing_in_nothing_out(tmp_path: Path) -> None:
+    counts, removed = find(tmp_path, [[]])
+    assert (counts.rows_in, removed) == (0, {})
+
+
+def test_collision_probability() -> None:
+    assert collision_probability(0.8, 14, 8) == pytest.approx(0.9236, abs=1e-4)
+    assert collision_probability(0.0, 14, 8) == 0.0
+    assert collision_probability(1.0, 1, 100) == 1.0
+
+
+def test_too_many_bands_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"15 bands of 8 rows need 120 .* have 112"):
+        find(tmp_path, [[]], bands=15)
+
+
+def test_missing_or_mixed_signatures_are_refused(tmp_path: Path) -> None:
+    arguments = {"destination": tmp_path / "o", "config": DuplicatesConfig(), "progress": silent}
+    with pytest.raises(SourceError, match="0 partitions"):
+        find_duplicates(signatures=tmp_path, **arguments)
+    write_signatures(tmp_path, [[], []])
+    table = signatures_schema(16).empty_table()
+    write_table(tmp_path / "signatures" / part_name(1), table)
+    with pytest.raises(SourceError, match=r"\[16, 112\]"):
+        find_duplicates(signatures=tmp_path, **arguments)
