@@ -50,16 +50,16 @@ def host_of(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
+def port_of(url: str) -> int:
+    """The port of a cleaned address, its scheme's own where it names none."""
+    parts = urlsplit(url)
+    return parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
 def origin_of(url: str) -> str:
     """Scheme, host and port of a cleaned address: what a robots.txt rules over."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def path_of(url: str) -> str:
-    """Path and query of a cleaned address."""
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def archive_key(url: str) -> int:

@@ -1,0 +1,75 @@
+"""The links still to be fetched, held in columns: about 150 bytes a link, whatever their number."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from webtext.errors import SourceError
+from webtext.warc import timestamp_of
+
+Rows = npt.NDArray[np.int64]
+"""Row numbers of links in their table, which is the order of `link_id`."""
+
+
+class Frontier:
+    """The links of one partition, by row number."""
+
+    def __init__(self, part: Path) -> None:
+        """Read a links table; `SourceError` where it is missing or no such table."""
+        columns = ["link_id", "url", "host", "first_created_utc"]
+        try:
+            table = pq.read_table(part, columns=columns).combine_chunks()
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise SourceError(f"{part}: cannot be read as a table of links ({error})") from error
+        self._table = table
+        self._done = np.zeros(table.num_rows, dtype=bool)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def link_id(self, row: int) -> bytes:
+        """The key of a link."""
+        return bytes(self._table["link_id"][row].as_py())
+
+    def url(self, row: int) -> str:
+        """The address of a link."""
+        return str(self._table["url"][row].as_py())
+
+    def host(self, row: int) -> str:
+        """The host of a link."""
+        return str(self._table["host"][row].as_py())
+
+    def timestamp(self, row: int) -> int:
+        """When a link was first submitted, as archives write it: YYYYMMDDhhmmss."""
+        seconds = int(self._table["first_created_utc"][row].as_py())
+        return timestamp_of(datetime.fromtimestamp(seconds, UTC))
+
+    def mark_done(self, row: int) -> None:
+        """Leave a link out from now on."""
+        self._done[row] = True
+
+    def singles(self) -> Iterator[Rows]:
+        """The open links, one at a time, in the order of the table."""
+        for row in np.flatnonzero(~self._done):
+            yield np.array([row])
+
+    def by_host(self) -> Iterator[Rows]:
+        """The open links host by host, in the order of the table within a host.
+
+        The hosts with most links come first: a host is slow by politeness, so the longest queues
+        decide when the crawl ends.
+        """
+        codes = self._table["host"].combine_chunks().dictionary_encode()
+        hosts = codes.indices.to_numpy(zero_copy_only=False)
+        order = np.argsort(hosts, kind="stable")
+        bounds = np.flatnonzero(np.diff(hosts[order])) + 1
+        groups = np.split(order, bounds)
+        for rows in sorted(groups, key=len, reverse=True):
+            still_open = rows[~self._done[rows]]
+            if len(still_open):
+                yield still_open

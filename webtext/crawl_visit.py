@@ -1,0 +1,285 @@
+"""What becomes of one link: robots, redirects, retries, and the verdict on the response.
+
+`Visitor.visit` talks to the network and never fails on a page: every end has a named outcome.
+`write_visit` turns the result into WARC records and a journal entry; it is pure computation, fit
+for a thread.
+"""
+
+import asyncio
+import zlib
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from webtext.addresses import NO_EXEMPTIONS, BlockedAddressError, Exempt, refuse_host
+from webtext.content_coding import BodyError, decode_body
+from webtext.crawl_config import CrawlConfig
+from webtext.crawl_urls import clean_url, host_of, join_url, port_of
+from webtext.errors import SourceError
+from webtext.fetch import REDIRECTS, Fetched, FetchError, Source, Wants, parse_retry_after
+from webtext.robots import MAX_ROBOTS_BYTES, RobotsCache
+from webtext.warc import (
+    HeaderPairs,
+    Member,
+    clean_value,
+    first_header,
+    metadata_member,
+    response_member,
+    timestamp_of,
+)
+from webtext.wikimedia import is_wikipedia
+
+_MAX_DETAIL_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Where following one link led."""
+
+    row: int
+    """The link's row in its table."""
+    link_id: bytes
+    outcome: str
+    """`ok` where a response was had that may be a page; `write_visit` judges its body."""
+    detail: str | None
+    url: str
+    """The last address asked for."""
+    hops: tuple[Fetched, ...]
+    """The redirects followed, in order."""
+    final: Fetched | None
+    """The response at the end, if there was one."""
+
+
+class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A line of the journal: the link's row of the captures table, and where its records lie."""
+
+    row: int
+    outcome: str
+    url: str
+    redirects: int = 0
+    detail: str | None = None
+    status: int | None = None
+    content_type: str | None = None
+    digest: str | None = None
+    payload_bytes: int | None = None
+    captured_at: int | None = None
+    """Seconds since 1970."""
+    offset: int = 0
+    """First byte of the link's records in the scratch WARC file."""
+    length: int = 0
+    """Bytes of all its records."""
+    record_start: int = 0
+    """First byte of the final response's record, counted from `offset`."""
+    record_length: int = 0
+    crc: int = 0
+    """CRC-32 of those `length` bytes."""
+
+
+class Visitor:
+    """Follows links by one config from one source."""
+
+    def __init__(self, config: CrawlConfig, source: Source, exempt: Exempt = NO_EXEMPTIONS) -> None:
+        self._config = config
+        self._source = source
+        self._exempt = exempt
+        self._robots = RobotsCache(self._fetch_robots)
+
+    async def visit(self, row: int, link_id: bytes, url: str, timestamp: int) -> Visit:
+        """Follow one link to its end. Raises `SourceError` where the gateway itself is gone."""
+        visit = Visit(
+            row=row, link_id=link_id, outcome="ok", detail=None, url=url, hops=(), final=None
+        )
+        try:
+            visit = replace(visit, url=clean_url(url))
+            return await self._follow(visit, timestamp)
+        except ValueError as error:
+            return _ended(visit, "bad_response", str(error))
+
+    async def _follow(self, visit: Visit, timestamp: int) -> Visit:
+        while True:
+            refusal = await self._refusal(visit.url, timestamp)
+            if refusal is not None:
+                return _ended(visit, *refusal)
+            try:
+                response = await self._fetch(visit.url, timestamp, self._wants_page)
+            except FetchError as error:
+                return _ended(visit, error.outcome, error.detail)
+            location = response.header("location")
+            if response.status not in REDIRECTS or location is None:
+                return replace(visit, final=response)
+            visit = replace(visit, hops=(*visit.hops, response))
+            if len(visit.hops) > self._config.max_redirects:
+                return _ended(visit, "too_many_redirects", f"more than {len(visit.hops) - 1}")
+            try:
+                visit = replace(visit, url=join_url(visit.url, location))
+            except ValueError as error:
+                return _ended(visit, "bad_response", f"redirect to an {error}")
+
+    async def _refusal(self, url: str, timestamp: int) -> tuple[str, str] | None:
+        """Outcome and detail where `url` must not be fetched."""
+        refusal = self._refuse_address(url)
+        if refusal is not None or not self._config.obey_robots:
+            return refusal
+        rules = await self._robots.rules(url, timestamp)
+        name = self._config.robots_name
+        delay_s = rules.crawl_delay_s(name)
+        if delay_s > 0:
+            self._source.slow_down(url, delay_s)
+        return rules.refuses(url, name)
+
+    def _refuse_address(self, url: str) -> tuple[str, str] | None:
+        host = host_of(url)
+        if is_wikipedia(host, all_projects=self._config.strip_wikimedia):
+            return "wikipedia_redirect", host
+        try:
+            refuse_host(host, port_of(url), self._exempt)
+        except BlockedAddressError as error:
+            return "blocked_address", str(error)
+        return None
+
+    async def _fetch_robots(self, url: str, timestamp: int) -> Fetched:
+        refusal = self._refuse_address(url)
+        if refusal is not None:
+            raise FetchError(*refusal)
+        return await self._fetch(url, timestamp, _wants_robots, cut_at=4 * MAX_ROBOTS_BYTES)
+
+    async def _fetch(
+        self, url: str, timestamp: int, wants: Wants, cut_at: int | None = None
+    ) -> Fetched:
+        """One response, after retries where they may help."""
+        config, source = self._config, self._source
+        for attempt in range(config.retries + 1):
+            last = attempt == config.retries
+            try:
+                response = await source.fetch(url, timestamp, wants, cut_at)
+            except FetchError as error:
+                if last and error.refused and config.source == "gateway":
+                    raise SourceError(
+                        f"the gateway does not answer ({error.detail}); is it running?"
+                    ) from error
+                if last or not error.transient:
+                    raise
+                wait_s = error.retry_after_s
+            else:
+                if last or response.status not in source.retried_statuses:
+                    return response
+                wait_s = parse_retry_after(response.header("retry-after"))
+            wait_s = max(wait_s, config.retry_delay_s * 2**attempt)
+            wait_s = min(wait_s, config.max_retry_after_s)
+            source.hold(url, wait_s)
+            await asyncio.sleep(wait_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _wants_page(self, status: int, headers: HeaderPairs) -> bool:
+        if not 200 <= status < 300:
+            return False
+        media_type = media_type_of(first_header(headers, "content-type"))
+        return media_type is None or media_type in self._config.content_types
+
+
+def write_visit(visit: Visit, config: CrawlConfig) -> tuple[Entry, bytes]:
+    """The journal entry of a visit and its WARC records, one gzip member each, in order."""
+    entry = _judge(visit, config)
+    members = [_write_response(visit, number, config) for number in range(len(visit.hops))]
+    records = b"".join(member.compressed for member in members)
+    if visit.final is not None:
+        final = _write_response(visit, len(visit.hops), config)
+        about = _write_metadata(visit, entry, final, config)
+        entry.record_start, entry.record_length = len(records), len(final.compressed)
+        entry.digest = final.payload_digest
+        records = b"".join((records, final.compressed, about.compressed))
+    entry.length, entry.crc = len(records), zlib.crc32(records)
+    return entry, records
+
+
+def media_type_of(content_type: str | None) -> str | None:
+    """`text/html` of `Text/HTML; charset=x`; None where there is no such field or it is empty."""
+    return clean_value((content_type or "").partition(";")[0]).lower()[:100] or None
+
+
+def _ended(visit: Visit, outcome: str, detail: str) -> Visit:
+    return replace(visit, outcome=outcome, detail=detail, final=None)
+
+
+def _wants_robots(status: int, _headers: HeaderPairs) -> bool:
+    return 200 <= status < 300
+
+
+def _judge(visit: Visit, config: CrawlConfig) -> Entry:
+    """The entry of a visit, its outcome decided by the response; nothing about records yet."""
+    last = visit.final or (visit.hops[-1] if visit.hops else None)
+    outcome, detail, media_type = visit.outcome, visit.detail, None
+    if visit.final is not None:
+        media_type = media_type_of(visit.final.header("content-type"))
+        outcome, detail = _judge_response(visit.final, media_type, config)
+    return Entry(
+        row=visit.row,
+        outcome=outcome,
+        detail=clean_value(detail)[:_MAX_DETAIL_CHARACTERS] if detail else None,
+        url=visit.url,
+        redirects=min(len(visit.hops), config.max_redirects),
+        status=last.status if last else None,
+        content_type=media_type,
+        payload_bytes=len(visit.final.body) if visit.final else None,
+        captured_at=int(last.captured_at.timestamp()) if last else None,
+    )
+
+
+def _judge_response(
+    response: Fetched, media_type: str | None, config: CrawlConfig
+) -> tuple[str, str | None]:
+    status = response.status
+    if status in {404, 410}:
+        return "not_found", str(status)
+    if not 200 <= status < 300:
+        return "http_error", clean_value(f"{status} {response.reason}")
+    if media_type is not None and media_type not in config.content_types:
+        return "wrong_content_type", media_type
+    try:
+        page = decode_body(
+            response.body,
+            response.header("content-encoding"),
+            max_bytes=config.max_body_bytes,
+        )
+    except BodyError as error:
+        return ("too_large" if error.too_large else "bad_response"), str(error)
+    if not page or page.isspace():
+        return "empty", None
+    if media_type is None and not page[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "wrong_content_type", "none named, and it does not begin with <"
+    return "ok", None
+
+
+def _write_response(visit: Visit, number: int, config: CrawlConfig) -> Member:
+    """Record the redirect `number`, or the final response after the last of them."""
+    response = visit.hops[number] if number < len(visit.hops) else visit.final
+    assert response is not None
+    return response_member(
+        url=response.url,
+        date=response.captured_at,
+        status=response.status,
+        reason=response.reason,
+        headers=response.headers,
+        payload=response.body,
+        identity=visit.link_id + bytes([number]),
+        truncated=response.truncated,
+        gzip_level=config.gzip_level,
+    )
+
+
+def _write_metadata(visit: Visit, entry: Entry, final: Member, config: CrawlConfig) -> Member:
+    """What the response is to the crawl: so that a WARC file alone tells which link led to it."""
+    assert visit.final is not None
+    first = visit.hops[0] if visit.hops else visit.final
+    return metadata_member(
+        url=visit.url,
+        date=visit.final.captured_at,
+        concurrent_to=final.record_id,
+        fields=[
+            ("link-id", visit.link_id.hex()),
+            ("outcome", entry.outcome),
+            *([("via", first.url)] if visit.hops else []),
+            *(("hop", f"{timestamp_of(hop.captured_at)} {hop.url}") for hop in visit.hops),
+        ],
+        gzip_level=config.gzip_level,
+    )

@@ -1,0 +1,145 @@
+"""The crawl itself: workers on one event loop that take links and journal what became of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+from webtext.addresses import Exempt
+from webtext.counts import Progress
+from webtext.crawl_config import CrawlConfig
+from webtext.crawl_frontier import Frontier, Rows
+from webtext.crawl_journal import Journal
+from webtext.crawl_visit import Entry, Visit, Visitor, write_visit
+from webtext.fetch import Source
+
+_INLINE_BYTES = 8 * 1024
+"""Bodies up to this size are compressed at once: handing one to a thread costs about 0.1 ms."""
+
+_PROGRESS_S = 0.5
+_FAILURES = frozenset({"unreachable", "timeout"})
+"""Outcomes that speak against the host and not the page."""
+
+
+async def crawl_links(
+    frontier: Frontier,
+    journal: Journal,
+    config: CrawlConfig,
+    open_source: Callable[[], Source],
+    *,
+    concurrency: int,
+    exempt: Exempt,
+    progress: Progress,
+) -> None:
+    """Fetch every link that the journal does not hold yet, and add it to the journal."""
+    source = open_source()
+    try:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="warc") as writer:
+            work = _Work(frontier, journal, config, Visitor(config, source, exempt), writer)
+            work.resume()
+            await work.run(concurrency, progress)
+    finally:
+        await source.close()
+
+
+class _Work:
+    """What the workers share."""
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        journal: Journal,
+        config: CrawlConfig,
+        visitor: Visitor,
+        writer: ThreadPoolExecutor,
+    ) -> None:
+        self._frontier = frontier
+        self._journal = journal
+        self._config = config
+        self._visitor = visitor
+        self._writer = writer
+        self._live = config.source == "live"
+        self._failures: dict[str, int] = {}
+        """Live: links that failed in a row, by host."""
+
+    def resume(self) -> None:
+        """Take over what an earlier attempt recorded: links done, and hosts that were failing."""
+        for entry in self._journal.entries():
+            self._frontier.mark_done(entry.row)
+            self._note_failure(self._frontier.host(entry.row), entry.outcome)
+
+    async def run(self, concurrency: int, progress: Progress) -> None:
+        """Work through the frontier; the first error ends it."""
+        groups = self._frontier.by_host() if self._live else self._frontier.singles()
+        reporter = _Reporter(progress, len(self._frontier), self._journal)
+        workers = [asyncio.ensure_future(self._work(groups, reporter)) for _ in range(concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        reporter.report()
+
+    async def _work(self, groups: Iterator[Rows], reporter: "_Reporter") -> None:
+        for rows in groups:
+            for row in rows:
+                await self._capture(int(row))
+                reporter.tick()
+
+    async def _capture(self, row: int) -> None:
+        host = self._frontier.host(row)
+        visit = self._give_up(row, host) or await self._visitor.visit(
+            row, self._frontier.link_id(row), self._frontier.url(row), self._frontier.timestamp(row)
+        )
+        entry, records = await self._write(visit)
+        self._journal.append(entry, records)
+        self._note_failure(host, entry.outcome)
+
+    async def _write(self, visit: Visit) -> tuple[Entry, bytes]:
+        """Compress off the event loop where it pays."""
+        if visit.final is None or len(visit.final.body) <= _INLINE_BYTES:
+            return write_visit(visit, self._config)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, write_visit, visit, self._config)
+
+    def _give_up(self, row: int, host: str) -> Visit | None:
+        failures = self._failures.get(host, 0)
+        if failures < self._config.max_host_failures:
+            return None
+        return Visit(
+            row=row,
+            link_id=self._frontier.link_id(row),
+            outcome="unreachable",
+            detail=f"host given up after {failures} failures in a row",
+            url=self._frontier.url(row),
+            hops=(),
+            final=None,
+        )
+
+    def _note_failure(self, host: str, outcome: str) -> None:
+        if not self._live:
+            return
+        if outcome not in _FAILURES:
+            self._failures.pop(host, None)
+        elif self._failures.get(host, 0) < self._config.max_host_failures:
+            self._failures[host] = self._failures.get(host, 0) + 1
+
+
+class _Reporter:
+    """Tells `progress` how far the journal has come, at most twice a second."""
+
+    def __init__(self, progress: Progress, total: int, journal: Journal) -> None:
+        self._progress = progress
+        self._total = total
+        self._journal = journal
+        self._next = monotonic()
+
+    def tick(self) -> None:
+        now = monotonic()
+        if now >= self._next:
+            self._next = now + _PROGRESS_S
+            self.report()
+
+    def report(self) -> None:
+        self._progress(len(self._journal.rows), self._total)

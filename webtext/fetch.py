@@ -1,0 +1,275 @@
+"""Where responses come from: the site itself, or an archive that replays it.
+
+A source answers `fetch(url, timestamp)` with one response, follows no redirect of the page, and
+turns every failure into a `FetchError` that names the outcome. Limits hold here: on the header, on
+the body as it arrives, on the time from first to last byte. No cookie or credential is ever sent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from webtext.addresses import NO_EXEMPTIONS, Exempt, blocked_reason, guarded_connector
+from webtext.crawl_config import CrawlConfig
+from webtext.crawl_urls import host_of
+from webtext.turnstile import Turnstile
+from webtext.warc import HeaderPairs, first_header
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+"""Statuses of a live site that may pass with time."""
+
+_MAX_HEADERS = 256
+_MAX_FIELD_BYTES = 16 * 1024
+"""Longest field; with the number of fields this bounds what is parsed before it is measured."""
+_MAX_DRAINED_BYTES = 64 * 1024
+"""A body that nobody wants is read up to this size to keep the connection, else it is closed."""
+Wants = Callable[[int, HeaderPairs], bool]
+"""Whether the body is to be read, by status and fields."""
+
+
+class FetchError(Exception):
+    """A fetch without a response. `outcome` names it; `transient` says that a retry may help."""
+
+    def __init__(
+        self,
+        outcome: str,
+        detail: str,
+        *,
+        transient: bool = False,
+        retry_after_s: float = 0.0,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(f"{outcome}: {detail}")
+        self.outcome = outcome
+        self.detail = detail
+        self.transient = transient
+        self.retry_after_s = retry_after_s
+        self.refused = refused
+        """Whether not even a connection was had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """One response: status, fields and body as the site sent them."""
+
+    url: str
+    status: int
+    reason: str
+    headers: HeaderPairs
+    body: bytes
+    """Transfer coding removed, content coding still on."""
+    truncated: bool
+    """Whether the body was left out because nobody wanted it."""
+    captured_at: datetime
+
+    def header(self, name: str) -> str | None:
+        """The first value of a field, whatever its case."""
+        return first_header(self.headers, name)
+
+
+class Source(Protocol):
+    """What the crawl fetches from."""
+
+    retried_statuses: frozenset[int]
+    """Statuses that are worth another attempt; none where responses are archived."""
+
+    async def fetch(
+        self, url: str, timestamp: int, wants: Wants, cut_at: int | None = None, /
+    ) -> Fetched:
+        """One response for `url`, nearest to `timestamp` (YYYYMMDDhhmmss) where that applies.
+
+        A body is read up to `cut_at` bytes if given; else one beyond the config's limit is a
+        `too_large`.
+        """
+        ...
+
+    def hold(self, url: str, seconds: float, /) -> None:
+        """Leave the host of `url` alone for a while."""
+        ...
+
+    def slow_down(self, url: str, seconds: float, /) -> None:
+        """Keep at least this delay between requests to the host of `url`."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class LiveSource:
+    """Fetches from the sites themselves, one request at a time per host."""
+
+    retried_statuses = RETRIED_STATUSES
+
+    def __init__(
+        self,
+        config: CrawlConfig,
+        *,
+        concurrency: int,
+        host_delay_s: float,
+        exempt: Exempt = NO_EXEMPTIONS,
+    ) -> None:
+        self._config = config
+        self._hosts = Turnstile(host_delay_s)
+        self._session = open_session(config, concurrency, exempt)
+
+    async def fetch(
+        self, url: str, _timestamp: int, wants: Wants, cut_at: int | None = None
+    ) -> Fetched:
+        """The site's response; the time asked for does not matter to it."""
+        async with self._hosts.turn(host_of(url)):
+            return await exchange(self._session, url, self._config, wants, cut_at)
+
+    def hold(self, url: str, seconds: float) -> None:
+        """See `Source.hold`."""
+        self._hosts.hold(host_of(url), seconds)
+
+    def slow_down(self, url: str, seconds: float) -> None:
+        """See `Source.slow_down`."""
+        self._hosts.slow_down(host_of(url), seconds)
+
+    async def close(self) -> None:
+        """See `Source.close`."""
+        await self._session.close()
+
+
+def parse_retry_after(value: str | None) -> float:
+    """Seconds to wait by a `Retry-After` field; 0 where there is none in seconds.
+
+    Dates are not read: they would need a clock that agrees with the server's.
+    """
+    text = (value or "").strip()
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
+
+
+def open_session(
+    config: CrawlConfig, concurrency: int, exempt: Exempt | None
+) -> aiohttp.ClientSession:
+    """A session without cookies, credentials, proxies or decompression."""
+    connector = (
+        aiohttp.TCPConnector(limit=concurrency)
+        if exempt is None
+        else guarded_connector(exempt, limit=concurrency)
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={
+            "User-Agent": config.user_agent,
+            "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1",
+            "Accept-Encoding": "gzip, deflate",
+        },
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=None, sock_connect=config.connect_timeout_s
+        ),
+        auto_decompress=False,
+        trust_env=False,
+        requote_redirect_url=False,
+        max_line_size=config.max_header_bytes,
+        max_field_size=min(config.max_header_bytes, _MAX_FIELD_BYTES),
+        max_headers=_MAX_HEADERS,
+    )
+
+
+async def exchange(
+    session: aiohttp.ClientSession, url: str, config: CrawlConfig, wants: Wants, cut_at: int | None
+) -> Fetched:
+    """One request and its response within the limits; every failure is a `FetchError`."""
+    try:
+        async with asyncio.timeout(config.total_timeout_s):
+            request = session.get(URL(url, encoded=True), allow_redirects=False)
+            async with request as response:
+                return await _read(response, url, config, wants, cut_at)
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        raise _explain(error) from error
+
+
+async def _read(
+    response: aiohttp.ClientResponse,
+    url: str,
+    config: CrawlConfig,
+    wants: Wants,
+    cut_at: int | None,
+) -> Fetched:
+    raw = response.raw_headers
+    if sum(len(name) + len(value) + 4 for name, value in raw) > config.max_header_bytes:
+        response.close()
+        raise FetchError("bad_response", f"header of more than {config.max_header_bytes} bytes")
+    headers = tuple((_text(name), _text(value)) for name, value in raw)
+    wanted = wants(response.status, headers)
+    body = b""
+    if wanted:
+        body = await _read_body(response, config.max_body_bytes, cut_at)
+    elif response.content_length is not None and response.content_length < _MAX_DRAINED_BYTES:
+        await response.content.read()
+    else:
+        response.close()
+    return Fetched(
+        url=url,
+        status=response.status,
+        reason=response.reason or "",
+        headers=headers,
+        body=body,
+        truncated=not wanted,
+        captured_at=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, cut_at: int | None) -> bytes:
+    too_large = FetchError("too_large", f"body of more than {max_bytes} bytes")
+    if cut_at is None and (response.content_length or 0) > max_bytes:
+        response.close()
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if cut_at is not None and size >= cut_at:
+            response.close()
+            return b"".join((*chunks, chunk))[:cut_at]
+        if size > max_bytes:
+            response.close()
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _explain(error: Exception) -> FetchError:
+    """The outcome that a client's error means.
+
+    No text of the error itself is kept: it may name the gateway's address, which must not leak
+    into the tables.
+    """
+    blocked = blocked_reason(error)
+    if blocked is not None:
+        return FetchError("blocked_address", blocked)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return FetchError("timeout", "no connection in time", transient=True)
+    if isinstance(error, TimeoutError):
+        return FetchError("timeout", "no complete response in time", transient=True)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return FetchError("unreachable", "name not resolved", transient=True, refused=True)
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
+        return FetchError("unreachable", "TLS failed")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return FetchError("unreachable", "no connection", transient=True, refused=True)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return FetchError("unreachable", "closed without an answer", transient=True)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return FetchError("bad_response", "body incomplete or malformed", transient=True)
+    if isinstance(error, aiohttp.ClientOSError | OSError):
+        return FetchError("unreachable", "connection broken", transient=True)
+    return FetchError("bad_response", "malformed response")
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

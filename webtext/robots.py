@@ -1,0 +1,128 @@
+"""What robots.txt allows, by RFC 9309.
+
+Missing (4xx) means everything is allowed; a server error or no answer means nothing is. Five
+redirects are followed, half a megabyte is read. With an archive the robots.txt of the link's month
+is asked for, so that the answer does not depend on which of a site's links comes first; one that
+was never archived allows everything.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from protego import Protego
+
+from webtext.content_coding import BodyError, decode_body
+from webtext.crawl_urls import join_url, origin_of
+from webtext.fetch import REDIRECTS, Fetched, FetchError
+
+MAX_ROBOTS_BYTES = 500 * 1024
+"""What RFC 9309, 2.5 asks to be parsed at least; the rest is left."""
+MAX_ROBOTS_REDIRECTS = 5
+"""RFC 9309, 2.3.1.2."""
+MAX_CRAWL_DELAY_S = 60.0
+"""Longest Crawl-delay that is honoured; beyond it a site would hold a worker for weeks."""
+
+_CACHED_SITES = 2_000
+_MAX_DECODED_BYTES = 8 * 1024 * 1024
+
+FetchRobots = Callable[[str, int], Awaitable[Fetched]]
+"""Fetches one response for an address at a time; raises `FetchError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RobotsRules:
+    """What a site's robots.txt says to us."""
+
+    parsed: Protego | None
+    """None: no rules."""
+    refusal: tuple[str, str] | None = None
+    """Outcome and detail for all of the site's pages where robots.txt could not be had."""
+
+    def refuses(self, url: str, name: str) -> tuple[str, str] | None:
+        """Outcome and detail where `url` may not be fetched under `name`; None where it may."""
+        if self.refusal is not None:
+            return self.refusal
+        if self.parsed is None or self.parsed.can_fetch(url, name):
+            return None
+        return "robots_disallowed", "robots.txt disallows it"
+
+    def crawl_delay_s(self, name: str) -> float:
+        """Seconds between requests that the site asks for, within our cap."""
+        delay = self.parsed.crawl_delay(name) if self.parsed is not None else None
+        return min(float(delay or 0.0), MAX_CRAWL_DELAY_S)
+
+
+class RobotsCache:
+    """The rules of the sites last asked about; each robots.txt is fetched once at a time."""
+
+    def __init__(self, fetch: FetchRobots) -> None:
+        self._fetch = fetch
+        self._sites: OrderedDict[tuple[str, int], asyncio.Future[RobotsRules]] = OrderedDict()
+
+    async def rules(self, url: str, timestamp: int) -> RobotsRules:
+        """The rules for the site of `url` at the month of `timestamp`."""
+        key = (origin_of(url), middle_of_month(timestamp))
+        known = self._sites.get(key)
+        if known is not None:
+            self._sites.move_to_end(key)
+            return await asyncio.shield(known)
+        future = asyncio.get_running_loop().create_future()
+        self._sites[key] = future
+        if len(self._sites) > _CACHED_SITES:
+            self._sites.popitem(last=False)
+        try:
+            rules = await self._load(*key)
+        except BaseException as error:
+            self._sites.pop(key, None)
+            future.set_exception(error if isinstance(error, Exception) else FetchError("", ""))
+            future.exception()  # nobody may be waiting: not a forgotten error
+            raise
+        future.set_result(rules)
+        return rules
+
+    async def _load(self, origin: str, timestamp: int) -> RobotsRules:
+        url = f"{origin}/robots.txt"
+        try:
+            for _ in range(MAX_ROBOTS_REDIRECTS + 1):
+                response = await self._fetch(url, timestamp)
+                if response.status not in REDIRECTS:
+                    return judge_robots(response)
+                url = join_url(url, response.header("location") or "")
+        except FetchError as error:
+            if error.outcome in {"not_archived", "wikipedia_redirect"}:
+                return RobotsRules(None)
+            return RobotsRules(None, (error.outcome, f"robots.txt: {error.detail}"))
+        except ValueError:
+            return RobotsRules(None)
+        return RobotsRules(None)  # RFC 9309, 2.3.1.2: too many redirects count as unavailable
+
+
+def judge_robots(response: Fetched) -> RobotsRules:
+    """The rules in a robots.txt response."""
+    status = response.status
+    # 429 is no statement about the file: like Google, we treat it as a server error.
+    if status == 429 or status >= 500:
+        return RobotsRules(None, ("robots_disallowed", f"robots.txt answered {status}"))
+    if not 200 <= status < 300:
+        return RobotsRules(None)
+    try:
+        body = decode_body(
+            response.body, response.header("content-encoding"), max_bytes=_MAX_DECODED_BYTES
+        )
+    except BodyError as error:
+        return RobotsRules(None, ("robots_disallowed", f"robots.txt: {error}"))
+    return RobotsRules(Protego.parse(cut_robots(body)))
+
+
+def cut_robots(body: bytes) -> str:
+    """The text of a robots.txt up to the last whole line within the limit."""
+    if len(body) > MAX_ROBOTS_BYTES:
+        body = body[:MAX_ROBOTS_BYTES].rpartition(b"\n")[0]
+    return body.decode("utf-8", "replace").removeprefix("\ufeff")
+
+
+def middle_of_month(timestamp: int) -> int:
+    """The 15th of the month of a timestamp."""
+    return timestamp // 100_000_000 * 100_000_000 + 15_000_000
