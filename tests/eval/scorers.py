@@ -63,6 +63,7 @@ class NaiveScorer:
             logits = self.model.lm_head(hidden[0, start - 1 :]).float()
         targets = torch.tensor(tokens[start:])
         found = torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
+        logits = logits.clone()
         logits[:, list(masked_ids)] = -torch.inf
         return found.numpy(), (logits.argmax(-1) == targets).numpy()
 
