@@ -93,7 +93,8 @@ def literal_address(host: str) -> Address | None:
     Beside the usual forms these are decimal, octal and hexadecimal numbers, fewer than four parts
     (`127.1`), brackets, a zone (`fe80::1%eth0`) and Unicode digits.
     """
-    text = unicodedata.normalize("NFKC", host).strip("[]").partition("%")[0].rstrip(".").lower()
+    text = unicodedata.normalize("NFKC", host).replace("\u3002", ".")  # IDNA's other full stop
+    text = text.strip("[]").partition("%")[0].rstrip(".").lower()
     try:
         return ipaddress.ip_address(text)
     except ValueError:

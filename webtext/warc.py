@@ -270,7 +270,16 @@ def timestamp_of(date: datetime) -> int:
 
 def date_of(timestamp: int) -> datetime:
     """The date of an archive timestamp of 14 digits; `ValueError` where there is no such date."""
-    return datetime.strptime(f"{timestamp:014d}", "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    day, time = divmod(timestamp, 1_000_000)
+    return datetime(
+        day // 10_000,
+        day // 100 % 100,
+        day % 100,
+        time // 10_000,
+        time // 100 % 100,
+        time % 100,
+        tzinfo=UTC,
+    )
 
 
 def _record_id(*parts: bytes) -> str:
