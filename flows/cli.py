@@ -324,7 +324,7 @@ def serve(
     """
     from flows.serve import serve_pipeline
 
-    serve_pipeline(console(), profile, _settings(profile, set_, store, workers), cron)
+    serve_pipeline(console(), _settings(profile, set_, store, workers), cron)
 
 
 def main(arguments: list[str] | None = None) -> int:

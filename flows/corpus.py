@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import stages
+from flows.funnel import funnel_markdown, funnel_rows, publish_markdown
 from flows.profile import Profile, as_profile
+from flows.replay import replaying
 from flows.session import Session, session
-from flows.work import Part, make, partitions, whole
+from flows.work import THREADS, Inputs, Part, make, partitions, planned, whole
+from infra.errors import ProfileError
 from infra.manifest import InputRecord
+from infra.sources import describe_source
 from infra.store import Artifact
 
 
@@ -27,7 +30,7 @@ class Sources:
     archive_inputs: Sequence[InputRecord]
 
 
-@flow(name="corpus", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=32))
+@flow(name="corpus", persist_result=False, task_runner=THREADS)
 def corpus(profile: Profile | str) -> dict[str, str]:
     """Make the corpus of a profile; gives the artifact of each stage by its stage's name."""
     settings = as_profile(profile)
@@ -82,7 +85,7 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
 
 def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part]) -> Artifact:
     profile, runtime = run.profile, run.runtime
-    inputs = {"links": links, "replay": sources.archive_inputs}
+    inputs: Inputs = {"links": links, "replay": sources.archive_inputs}
     artifact = planned(run, stages.CAPTURES, profile.crawl, inputs)
     with replaying(run, sources.archives, needed=not artifact.is_finished) as gateway:
         arguments = {

@@ -9,7 +9,6 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from eval.files import benchmark_paths, missing_reason
 from eval.protocols import BENCHMARKS, Benchmark, columns_of
@@ -19,7 +18,7 @@ from flows.profile import Profile, as_profile
 from flows.scores import missing_benchmarks, model_parameters, rows_markdown, score_rows
 from flows.scoring import ScoringConfig
 from flows.session import Session, session, session_of
-from flows.work import is_transient, make, run_part, whole
+from flows.work import THREADS, is_transient, make, run_part, whole
 from infra.errors import ProfileError
 from infra.manifest import MANIFEST_NAME, InputRecord
 from infra.sources import describe_source
@@ -49,7 +48,7 @@ class Benchmarks:
         return [describe_source(run.store.root, "benchmark", path) for path in paths]
 
 
-@flow(name="evaluate", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=32))
+@flow(name="evaluate", persist_result=False, task_runner=THREADS)
 def evaluate(profile: Profile | str, model: str, held_out: str | None = None) -> dict[str, str]:
     """Score a model on the profile's benchmarks.
 

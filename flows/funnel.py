@@ -51,5 +51,5 @@ def publish_markdown(key: str, text: str) -> None:
 
     try:
         create_markdown_artifact(markdown=text, key=key)
-    except Exception:  # a page that cannot be shown must not end a run
+    except Exception:  # noqa: BLE001  a page that cannot be shown must not end a run
         _LOG.warning("the Prefect artifact %s could not be written", key, exc_info=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import stages
 from flows.corpus import corpus
@@ -13,9 +12,10 @@ from flows.publish import card_artifact
 from flows.scores import missing_benchmarks
 from flows.session import session
 from flows.train import train
+from flows.work import THREADS
 
 
-@flow(name="pipeline", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=32))
+@flow(name="pipeline", persist_result=False, task_runner=THREADS)
 def pipeline(profile: Profile | str) -> dict[str, str]:
     """Run a profile end to end; gives the label of each artifact by its stage's name."""
     settings = as_profile(profile)

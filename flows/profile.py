@@ -11,23 +11,23 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from model.train_config import TrainConfig
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from webtext.corpus import CorpusConfig
-from webtext.shards import ShardsConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
-from model.config import ModelConfig
+from model.config import CheckpointConfig, ModelConfig, TrainConfig
+from model.launch import Launcher
+from webtext.corpus import CorpusConfig
 from webtext.crawl_config import CrawlConfig
 from webtext.demo_web import DemoWebConfig
 from webtext.documents import DocumentsConfig
 from webtext.duplicates import DuplicatesConfig
 from webtext.links import LinksConfig
+from webtext.shards import ShardsConfig
 from webtext.signatures import SignaturesConfig
 from webtext.submissions import SubmissionsConfig
 
@@ -79,7 +79,7 @@ class Profile(_Section):
     """The readable part of the artifacts' names."""
     description: str = ""
     partitions: int = Field(default=8, ge=1, le=65536)
-    """Partitions of the corpus; fixed for its life."""
+    """Partitions of the corpus, fixed for its life; the sections that need it take it from here."""
     inputs: Inputs = Inputs()
     demo_web: DemoWebConfig | None = None
     """Make a small web to read, where no submissions are given."""
@@ -94,10 +94,30 @@ class Profile(_Section):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig(steps=100, sequences_per_step=2)
     checkpoints: CheckpointConfig = CheckpointConfig()
+    """How often training is saved; no part of what is trained."""
     demo_benchmarks: DemoBenchmarksConfig | None = None
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()
     runtime: Runtime = Runtime()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_partitions(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "partitions" not in value:
+            return value
+        shared = {"partitions": value["partitions"]}
+        sections = {name: {**shared, **value.get(name, {})} for name in ("submissions", "links")}
+        return {**value, **sections}
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name, section in (("submissions", self.submissions), ("links", self.links)):
+            if section.partitions != self.partitions:
+                raise ValueError(
+                    f"{name}.partitions is {section.partitions}, but partitions is "
+                    f"{self.partitions}; leave the former out"
+                )
+        return self
 
 
 def load_profile(reference: str | Path, assignments: Sequence[str] = ()) -> Profile:

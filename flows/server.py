@@ -29,11 +29,10 @@ _QUIET = {
     # Prefect's own log lines go to its database; the terminal shows the run's progress.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
-# A temporary server schedules nothing and cleans up nothing.
-_SERVER_ONLY = {
+_SERVER_ONLY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+# The server of one run schedules nothing, cleans up nothing and shows no pages.
+_ONE_RUN_ONLY = {
     "PREFECT_UI_ENABLED": "0",
-    "PREFECT__SERVER_EPHEMERAL": "1",
-    "PREFECT__SERVER_FINAL": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
@@ -46,8 +45,9 @@ _SERVER_ONLY = {
 class TemporaryServer:
     """A Prefect server that lives as long as one run."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, schedules: bool) -> None:
         self._home = home
+        self._environment = _SERVER_ONLY if schedules else _SERVER_ONLY | _ONE_RUN_ONLY
         self._log = home / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
@@ -73,7 +73,7 @@ class TemporaryServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **_SERVER_ONLY},
+                env={**os.environ, **self._environment},
             )
 
     def wait(self) -> None:
@@ -107,14 +107,19 @@ class TemporaryServer:
 
 
 @contextlib.contextmanager
-def prefect_api(home: Path) -> Iterator[TemporaryServer | None]:
-    """Start a temporary server unless PREFECT_API_URL names one; call `wait` before a flow runs."""
+def prefect_api(home: Path, *, schedules: bool = False) -> Iterator[TemporaryServer | None]:
+    """Start a temporary server unless PREFECT_API_URL names one; call `wait` before a flow runs.
+
+    Args:
+        home: Prefect's folder, with its database.
+        schedules: whether the server runs schedules and shows its pages, for `webtext serve`.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
-    server = TemporaryServer(home)
+    server = TemporaryServer(home, schedules=schedules)
     try:
         server.begin()
         yield server

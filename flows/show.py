@@ -149,7 +149,7 @@ def list_store(console: Console, store: Store, *, as_json: bool) -> None:
     table.add_column("MB", justify="right")
     for folder in store.folders():
         row = _artifact_row(folder)
-        table.add_row(row["artifact"], row["state"], f"{row['bytes'] / 1e6:,.1f}")
+        table.add_row(str(row["artifact"]), str(row["state"]), f"{row['megabytes']:,}")
     console.print(table)
 
 
@@ -218,7 +218,7 @@ def _artifact_row(folder: Path) -> dict[str, object]:
     return {
         "artifact": f"{folder.parent.name}/{folder.name}",
         "state": "finished" if finished else "unfinished" if unfinished else "empty",
-        "bytes": size,
+        "megabytes": round(size / 1e6, 1),
     }
 
 

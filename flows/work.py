@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
@@ -32,6 +33,12 @@ from infra.manifest import InputRecord
 from infra.parts import finished_part, publish_part, scratch_folder
 from infra.store import Artifact, drop_work, require_sizes
 from webtext.counts import Counts
+
+Inputs = Mapping[str, Artifact | Sequence[InputRecord]]
+"""What an artifact is made from, by role: artifacts of the store, or records of outside files."""
+
+THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=256))
+"""Runs the flows' tasks; a thread only waits for its child, and the window bounds how many do."""
 
 _POLL_LEASE_S = 0.5
 
@@ -93,7 +100,7 @@ def planned(
     session: Session,
     stage: Stage,
     config: BaseModel | Mapping[str, Any],
-    inputs: Mapping[str, Artifact | Sequence[InputRecord]],
+    inputs: Inputs,
     *,
     name: str | None = None,
 ) -> Artifact:
@@ -108,7 +115,7 @@ def make(
     session: Session,
     stage: Stage,
     config: BaseModel | Mapping[str, Any],
-    inputs: Mapping[str, Artifact | Sequence[InputRecord]],
+    inputs: Inputs,
     parts: Sequence[Part],
     arguments: Mapping[str, Any],
     *,
@@ -129,21 +136,17 @@ def make(
     """
     artifact = planned(session, stage, config, inputs, name=name)
     began = time.monotonic()
+    common = {
+        **{role: str(i.path) for role, i in inputs.items() if isinstance(i, Artifact)},
+        **arguments,
+        "config": artifact.identity.config,
+    }
     how = "reused"
     while not artifact.is_finished:
         session.children.check()
         try:
             with session.store.writing(artifact, session.run.run_id):
-                if artifact.is_finished:  # another run made it meanwhile
-                    drop_work(artifact)
-                    break
-                how = "made"
-                common = {
-                    **{role: str(i.path) for role, i in inputs.items() if isinstance(i, Artifact)},
-                    **arguments,
-                    "config": artifact.identity.config,
-                }
-                _make(session, stage, artifact, parts, common, run)
+                how = _make(session, stage, artifact, parts, common, run)
         except LeaseHeld as held:
             session.reporter.waiting(stage.name, str(held))
             _wait(session, artifact)
@@ -166,7 +169,11 @@ def _make(
     parts: Sequence[Part],
     common: Mapping[str, Any],
     run: Callable[[PartSpec], dict[str, Any]] | None,
-) -> None:
+) -> str:
+    """Make the artifact under its lease; `reused` where another run was quicker."""
+    if artifact.is_finished:
+        drop_work(artifact)
+        return "reused"
     started_at, began = utc_now(), time.monotonic()
     session.reporter.started(stage.name, len(parts), stage.unit)
     specs = []
@@ -182,6 +189,7 @@ def _make(
     else:
         _run_in_window(session, stage, specs)
     _finish(session, artifact, parts, started_at, began)
+    return "made"
 
 
 def _spec(
@@ -206,11 +214,11 @@ def _spec(
 
 
 def _run_in_window(session: Session, stage: Stage, specs: Sequence[PartSpec]) -> None:
-    """Keep a few times the workers' number of tasks submitted, never all of thousands."""
+    """Keep as many tasks submitted as there are workers, never all of thousands."""
     waiting = list(reversed(specs))
     running: dict[PrefectFuture[dict[str, Any]], PartSpec] = {}
     while waiting or running:
-        while waiting and len(running) < 2 * session.runtime.workers:
+        while waiting and len(running) < session.runtime.workers:
             spec = waiting.pop()
             running[run_part.submit(spec)] = spec
         done = next(as_completed(list(running)))
@@ -252,7 +260,7 @@ def _total(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return Counts.total(Counts.model_validate(part) for part in counts).model_dump(mode="json")
 
 
-def _records(inputs: Mapping[str, Artifact | Sequence[InputRecord]]) -> list[InputRecord]:
+def _records(inputs: Inputs) -> list[InputRecord]:
     records: list[InputRecord] = []
     for role, entry in inputs.items():
         records += [entry.as_input(role)] if isinstance(entry, Artifact) else entry
