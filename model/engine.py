@@ -32,7 +32,7 @@ def join_ranks() -> tuple[int, int]:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
         backend = get_accelerator().communication_backend_name()
-        alone = dist.HashStore()  # type: ignore[attr-defined]  torch exports it all the same
+        alone = dist.HashStore()  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=alone, rank=0, world_size=1)
     deepspeed.init_distributed()
     return dist.get_rank(), dist.get_world_size()

@@ -109,8 +109,8 @@ class Block(nn.Module):
     def forward(self, x_BTC: Tensor, cache: Cache | None = None) -> Tensor:
         """One layer of the network."""
         x_BTC = x_BTC + self.attn(self.ln_1(x_BTC), cache)
-        x_BTC = x_BTC + self.mlp(self.ln_2(x_BTC))
-        return x_BTC
+        fed_BTC: Tensor = self.mlp(self.ln_2(x_BTC))
+        return x_BTC + fed_BTC
 
 
 class GPT2(nn.Module):

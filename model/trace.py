@@ -1,8 +1,8 @@
 """The two logs of a training, a JSON line a step: what happened, and how long it took.
 
 `losses.jsonl` is deterministic and becomes part of the model artifact; `metrics.jsonl` adds times
-and is for watching. Both lie in the work folder and are cut back to the checkpoint's step on resume,
-so that each step is there once and in order.
+and is for watching. Both lie in the work folder and are cut back to the checkpoint's step on
+resume, so that each step is there once and in order.
 """
 
 import json

@@ -1,0 +1,105 @@
+"""The scorer against a naive one, and its independence of neighbours."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import likelihood
+from model.config import ModelConfig
+from model.errors import SettingsError
+from model.gpt2 import GPT2, build_gpt2
+from model.likelihood import GPT2Scorer
+
+CONFIG = ModelConfig(layers=2, heads=2, width=32, context=40, vocabulary=101, padded_vocabulary=128)
+
+
+def make_network() -> GPT2:
+    network = build_gpt2(CONFIG, seed=3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 4  # so that probabilities differ much
+    return network
+
+
+SCORER = GPT2Scorer(make_network())
+
+
+def naive(request: list[int], start: int, masked: list[int]) -> tuple[list[float], list[bool]]:
+    network = SCORER.network
+    with torch.no_grad():
+        logits = network.logits(network.hidden_states(torch.tensor([request[:-1]])))[0].double()
+    log_p = torch.log_softmax(logits, 1)
+    places = range(start, len(request))
+    likelihoods = [log_p[i - 1, request[i]].item() for i in places]
+    logits[:, masked] = -math.inf
+    best = [bool(logits[i - 1].argmax() == request[i]) for i in places]
+    return likelihoods, best
+
+
+requests = st.lists(
+    st.lists(st.integers(0, 100), min_size=2, max_size=41).flatmap(
+        lambda tokens: st.tuples(st.just(tokens), st.integers(1, len(tokens)))
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(asked=requests, masked=st.lists(st.integers(0, 100), max_size=60))
+def test_equals_the_naive_answer(asked: list[tuple[list[int], int]], masked: list[int]) -> None:
+    answers = SCORER.log_likelihoods([r for r, _ in asked], [s for _, s in asked], masked)
+    assert len(answers) == len(asked)
+    for (request, start), (log_p, is_best) in zip(asked, answers, strict=True):
+        expected, best = naive(request, start, masked)
+        np.testing.assert_allclose(log_p, expected, rtol=0, atol=1e-5)
+        assert log_p.dtype == np.float32
+        assert is_best.tolist() == best
+
+
+def test_neighbours_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    asked = [generator.integers(0, 101, size=n).tolist() for n in generator.integers(2, 42, 50)]
+    starts = [1] * len(asked)
+    together = SCORER.log_likelihoods(asked, starts)
+    monkeypatch.setattr(likelihood, "BATCH_TOKENS", 1)
+    alone = SCORER.log_likelihoods(asked, starts)
+    reverse = SCORER.log_likelihoods(asked[::-1], starts)[::-1]
+    for one, two, three in zip(together, alone, reverse, strict=True):
+        np.testing.assert_allclose(one[0], two[0], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(two[0], three[0])
+
+
+def test_greedy_tokens_are_the_argmax() -> None:
+    from model.generate import generate_tokens
+
+    prompt = [1, 2, 3]
+    (tokens,) = generate_tokens(SCORER.network, prompt, max_new_tokens=10, temperature=0, end=-1)
+    ((_, is_best),) = SCORER.log_likelihoods([prompt + tokens], [3])
+    assert is_best.all()
+    ((_, is_best),) = SCORER.log_likelihoods([prompt + tokens], [3], masked_ids=[tokens[0]])
+    assert not is_best[0]
+
+
+def test_a_uniform_model_is_uniform_over_the_true_vocabulary() -> None:
+    network = build_gpt2(CONFIG, seed=0)
+    with torch.no_grad():
+        network.wte.weight.zero_()
+    ((log_p, _),) = GPT2Scorer(network).log_likelihoods([list(range(41))], [1])
+    np.testing.assert_allclose(log_p, -math.log(101), atol=1e-6)
+
+
+@pytest.mark.parametrize(("tokens", "start"), [(42, 1), (1, 1), (5, 0), (5, 6)])
+def test_impossible_requests_are_refused(tokens: int, start: int) -> None:
+    with pytest.raises(SettingsError, match=f"request 0 has {tokens} tokens, scored from {start}"):
+        SCORER.log_likelihoods([[0] * tokens], [start])
+    with pytest.raises(SettingsError, match="1 requests, but 2"):
+        SCORER.log_likelihoods([[0, 1]], [1, 1])
+
+
+def test_nothing_asked_nothing_answered() -> None:
+    assert SCORER.log_likelihoods([], []) == []
