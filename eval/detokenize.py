@@ -46,12 +46,12 @@ class Rule:
     def apply(self, line: str) -> str:
         """`line` joined where that can be undone, else as it is."""
         joined = self.join(line)
-        return joined if self.split(joined) == line else line
+        return joined if joined != line and self.split(joined) == line else line
 
     def undo(self, line: str) -> str:
         """What `apply` made `line` of."""
         opened = self.split(line)
-        return opened if self.apply(opened) == line else line
+        return opened if opened != line and self.apply(opened) == line else line
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ WIKITEXT = Detokenizer(
 PTB = Detokenizer(
     "ptb/1", (OUTER_SPACES, ESCAPED_SLASHES, _contractions("n't"), POSSESSIVES, OPENINGS)
 )
-CBT = Detokenizer("cbt/1", (_contractions("n't"), BRACKETS, MARKS, OPENINGS, BACK_QUOTES, QUOTES))
+CBT = Detokenizer("cbt/1", (_contractions("n't"), BRACKETS, MARKS, OPENINGS, BACK_QUOTES))
 ONE_BILLION = Detokenizer("1bw/1", (_contractions("'t"), POSSESSIVES, MARKS, OPENINGS, QUOTES))
 
 LAMBADA_QUOTES = "lambada-quotes/1"
