@@ -23,7 +23,7 @@ from webtext.fetch import (
     parse_retry_after,
 )
 from webtext.turnstile import Turnstile
-from webtext.warc import HeaderPairs, date_of, first_header
+from webtext.warc import HeaderPairs, date_of, first_header, pad_timestamp
 
 _ORIGINAL = "x-archive-orig-"
 _MAX_GATEWAY_HOPS = 5
@@ -159,7 +159,7 @@ class GatewaySource:
         match = self._prefix.fullmatch(urljoin(answer.url, location))
         if match is None or archive_form(match[2]) != archive_form(url):
             return None
-        return match[2], int(match[1].ljust(14, "0"))
+        return match[2], pad_timestamp(match[1])
 
 
 def _is_archived(headers: HeaderPairs) -> bool:

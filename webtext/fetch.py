@@ -233,7 +233,7 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, cut_at: i
         if cut_at is not None and size >= cut_at:
             response.close()
             return b"".join((*chunks, chunk))[:cut_at]
-        if size > max_bytes:
+        if cut_at is None and size > max_bytes:
             response.close()
             raise too_large
         chunks.append(chunk)

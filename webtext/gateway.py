@@ -31,6 +31,7 @@ from webtext.warc import (
     clean_value,
     date_of,
     index_warc,
+    pad_timestamp,
     read_response,
     timestamp_of,
 )
@@ -103,7 +104,7 @@ class ReplayGateway:
         match = _REQUEST.fullmatch(target)
         if request.method not in {"GET", "HEAD"} or match is None:
             return _refusal(400, "bad-request", "Ask for GET /{timestamp}id_/{url}.")
-        timestamp, url = int(match[1].ljust(14, "0")), match[2]
+        timestamp, url = pad_timestamp(match[1]), match[2]
         place = self._index.find(url, timestamp)
         if place is None:
             return _refusal(404, NOT_ARCHIVED, "This address is not in the archive.")
@@ -127,10 +128,10 @@ async def serve_archive(
     index = await asyncio.to_thread(ReplayIndex, warcs)
     gateway = ReplayGateway(index, observe)
     server = web.Server(gateway.answer, max_line_size=32768, max_field_size=32768)
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, shutdown_timeout=1.0)
+        site = web.TCPSite(runner, host, port)
         await site.start()
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]

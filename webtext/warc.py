@@ -268,6 +268,11 @@ def timestamp_of(date: datetime) -> int:
     return int(date.astimezone(UTC).strftime("%Y%m%d%H%M%S"))
 
 
+def pad_timestamp(digits: str) -> int:
+    """A timestamp of 1 to 14 digits as one of 14: what is missing is the earliest it may be."""
+    return int(digits + "10000101000000"[len(digits) :])
+
+
 def date_of(timestamp: int) -> datetime:
     """The date of an archive timestamp of 14 digits; `ValueError` where there is no such date."""
     day, time = divmod(timestamp, 1_000_000)
