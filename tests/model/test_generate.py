@@ -16,7 +16,7 @@ def network() -> GPT2:
     network = build_gpt2(NETWORK, seed=3).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter *= 6
+            parameter.mul_(6)
     return network
 
 

@@ -21,7 +21,7 @@ def make_network() -> GPT2:
     network = build_gpt2(CONFIG, seed=3)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter *= 4  # so that probabilities differ much
+            parameter.mul_(4)  # so that probabilities differ much
     return network
 
 

@@ -124,7 +124,7 @@ def test_wrong_shards_are_named(tmp_path: Path) -> None:
     with pytest.raises(ShardsError, match=r"shard-00002-000.npy is truncated: 310 .* expected 320"):
         Shards(folder, "train", CONTEXT)
     path.write_bytes(b"no array")
-    with pytest.raises(ShardsError, match="not a .npy"):
+    with pytest.raises(ShardsError, match=r"not a \.npy"):
         Shards(folder, "train", CONTEXT)
     np.save(path, np.zeros((2, CONTEXT), dtype=np.int32))
     with pytest.raises(ShardsError, match=r"int32 .* expected uint16"):
