@@ -33,6 +33,7 @@ RAW_LINE = " "
 
 OPENING_MARKS = frozenset("([")
 CURRENCY_MARKS = frozenset("$£¥₱#")
+ALL_OPENING_MARKS = OPENING_MARKS | CURRENCY_MARKS
 SUFFIXES = ("'s", "'re", "'ve", "'m", "'d", "'ll")
 
 
@@ -101,6 +102,7 @@ def _is_abbreviation(word: str) -> bool:
 
 
 def _attaches(mark: str, word: str) -> bool:
+    """Whether `mark` belongs to the end of `word`."""
     return mark in CLOSING_MARKS and not (mark == "." and _is_abbreviation(word))
 
 
@@ -108,7 +110,7 @@ def _join_marks(line: str) -> str:
     """Put closing punctuation at the end of the word before it."""
     words: list[str] = []
     for word in line.split(" "):
-        if words and words[-1] and _attaches(word, words[-1]):
+        if word in CLOSING_MARKS and words and words[-1] and _attaches(word, words[-1]):
             words[-1] += word
         else:
             words.append(word)
@@ -118,6 +120,9 @@ def _join_marks(line: str) -> str:
 def _split_marks(line: str) -> str:
     words: list[str] = []
     for word in line.split(" "):
+        if word[-1:] not in CLOSING_MARKS:
+            words.append(word)
+            continue
         end = len(word)
         while end > 1 and _attaches(word[end - 1], word[: end - 1]):
             end -= 1
@@ -126,6 +131,7 @@ def _split_marks(line: str) -> str:
 
 
 def _opens(mark: str, word: str) -> bool:
+    """Whether `mark` belongs to the beginning of `word`."""
     if mark in CURRENCY_MARKS:
         return word[:1].isdigit() or word[:1] in {"N", "."}
     return mark in OPENING_MARKS and bool(word)
@@ -135,7 +141,7 @@ def _join_openings(line: str) -> str:
     """Put opening brackets and signs of currency in front of the word after them."""
     words: list[str] = []
     for word in reversed(line.split(" ")):
-        if words and _opens(word, words[-1]):
+        if word in ALL_OPENING_MARKS and words and _opens(word, words[-1]):
             words[-1] = word + words[-1]
         else:
             words.append(word)
@@ -145,6 +151,9 @@ def _join_openings(line: str) -> str:
 def _split_openings(line: str) -> str:
     words: list[str] = []
     for word in line.split(" "):
+        if word[:1] not in ALL_OPENING_MARKS:
+            words.append(word)
+            continue
         start = 0
         while start < len(word) - 1 and _opens(word[start], word[start + 1 :]):
             start += 1
