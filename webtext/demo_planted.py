@@ -160,7 +160,7 @@ def plant_dead_ends(site: DemoSite) -> None:
     for case, url, outcome in (
         ("disallowed by robots.txt", private, "robots_disallowed"),
         ("404", gone, "not_found"),
-        ("never archived", "https://www.threadloom.example/lost", "not_found"),
+        ("never archived", "https://www.threadloom.example/lost", "not_archived"),
         ("500", broken, "http_error"),
         ("PDF", paper, "wrong_content_type"),
         ("empty body", blank, "empty"),

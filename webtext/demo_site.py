@@ -15,11 +15,15 @@ from typing import Any, NamedTuple
 from webtext.demo_reference import ReferencePage
 
 DOMAINS = (
-    "bytesmith.example", "codegarden.example", "datacabin.example", "netpages.example",
-    "oddmodules.example", "parsecorner.example", "python-notes.example", "quietcompiler.example",
-    "readthesource.example", "stdlib-daily.example", "threadloom.example", "tinytools.example",
+    "bookend.example", "bytesmith.example", "codegarden.example", "datacabin.example",
+    "inkandlogic.example", "lanternpress.example", "manualpages.example", "marginalia.example",
+    "netpages.example", "nightlybuild.example", "oddmodules.example", "parsecorner.example",
+    "python-notes.example", "quietcompiler.example", "readthesource.example",
+    "softlanding.example", "sourcegarden.example", "stdlib-daily.example", "threadloom.example",
+    "tinytools.example", "workbench.example",
 )  # fmt: skip
-"""Made-up sites under the top-level domain that RFC 2606 keeps for examples."""
+"""Made-up sites under the top-level domain that RFC 2606 keeps for examples; chosen so that their
+hashes deal them evenly to four or eight partitions."""
 
 _PLACES = (
     ("www", "/articles/{name}"),
