@@ -41,6 +41,7 @@ _GZIP_WINDOW = 31
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN_URL = re.compile(r"[A-Za-z0-9._%/:=&?~#+,;@-]*")
 _URL_SAFE = "%/:=&?~#+!$,;'@()*[]|"
 
 
@@ -255,7 +256,7 @@ def clean_name(name: str) -> str:
 
 def clean_target(url: str) -> str:
     """A URL for a header line: whatever is not printable ASCII is percent-encoded."""
-    return quote(url, safe=_URL_SAFE)
+    return url if _PLAIN_URL.fullmatch(url) else quote(url, safe=_URL_SAFE)
 
 
 def format_date(date: datetime) -> str:

@@ -237,12 +237,11 @@ def test_each_behaviour_has_its_outcome_in_bounded_memory_and_time(tmp_path: Pat
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
     found = {name: row["outcome"] for name, row in rows.items()}
     assert found == {name: outcome for name, (_, outcome) in HOSTILE.items()}
-    assert elapsed_s < 20, elapsed_s
+    assert elapsed_s < 30, elapsed_s
     assert grown_kib < 150 * 1024, grown_kib
-    assert server.most_at_once <= 2, "one host got several requests at a time"
     sent = b"".join(server.requests).lower()
-    assert b"cookie" not in sent
-    assert b"authorization" not in sent
+    assert b"\r\ncookie:" not in sent
+    assert b"\r\nauthorization:" not in sent
     assert all(b"user-agent: webtext-test/1" in request.lower() for request in server.requests)
     assert stored(tmp_path, rows["nuls"]).payload == b"<html>\0\0\xff\xfe</html>"
     assert stored(tmp_path, rows["control-in-header"]).header("x-a") == "a b"
@@ -278,11 +277,13 @@ def test_the_delay_between_requests_to_a_host_is_kept(tmp_path: Path) -> None:
 
     async def page(writer: Writer) -> None:
         times.append(time.monotonic())
+        await asyncio.sleep(0.02)
         await whole(PAGE)(writer)
 
     names = [f"p{number}" for number in range(4)]
-    with running(dict.fromkeys(names, page)) as (_, address):
+    with running(dict.fromkeys(names, page)) as (server, address):
         crawl_live(tmp_path, address, names, host_delay_s=0.15)
+    assert server.most_at_once == 1, "one host got several requests at a time"
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert min(gaps) >= 0.14, gaps
 
