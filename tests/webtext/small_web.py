@@ -115,7 +115,7 @@ def thread_serving(
     def work() -> None:
         try:
             loop.run_until_complete(serve(ready, stop))
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             if not ready.done():
                 ready.set_exception(error)
         finally:
