@@ -47,7 +47,8 @@ def test_every_byte_has_a_token() -> None:
 
 
 def test_it_is_loaded_once() -> None:
-    assert gpt2_encoding() is gpt2_encoding(vocabulary_folder())
+    assert gpt2_encoding() is gpt2_encoding()
+    assert gpt2_encoding(vocabulary_folder()) is gpt2_encoding(vocabulary_folder())
 
 
 @pytest.mark.parametrize("name", sorted(SHA256))
