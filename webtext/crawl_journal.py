@@ -6,6 +6,7 @@ contiguous and of the right checksum. The rest is cut off and only its links are
 Lines reach the system at once (a killed process loses none) and the disk in batches.
 """
 
+import fcntl
 import json
 import os
 import zlib
@@ -17,6 +18,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from webtext.crawl_visit import Entry
+from webtext.errors import SourceError
 
 _SYNC_BYTES = 64 * 1024 * 1024
 """Records that a loss of power may cost at most."""
@@ -40,6 +42,7 @@ class Journal:
         self._decoder = msgspec.json.Decoder(Entry)
         self._lines = self._lines_path.open("a+b", buffering=0)
         self._records = self.records_path.open("a+b", buffering=0)
+        self._lock()
         self._recover(json.dumps({"journal": identity}).encode() + b"\n")
         self._unsynced = 0
 
@@ -87,6 +90,16 @@ class Journal:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _lock(self) -> None:
+        """Keep a second process out; the lock goes with the process, however it ends."""
+        try:
+            fcntl.flock(self._lines.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise SourceError(
+                f"{self._lines_path}: another process is crawling this partition; wait for it"
+            ) from error
 
     def _recover(self, header: bytes) -> None:
         """Find the good prefix of both files and cut off the rest."""

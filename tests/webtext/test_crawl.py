@@ -34,6 +34,7 @@ from tests.webtext.small_web import (
 )
 from webtext.counts import Counts
 from webtext.crawl import CrawlConfig, crawl_partition
+from webtext.crawl_journal import Journal
 from webtext.errors import ConfigError, SourceError
 from webtext.tables import CAPTURES
 from webtext.warc import read_response
@@ -338,6 +339,14 @@ def test_a_damaged_journal_is_cut_to_its_good_part(web: Path, links: Path, tmp_p
             asked = {path.partition("id_/")[2] for path in requests}
             assert bool(known - asked) == (damage != "other identity"), damage
             assert file_digests(destination) == file_digests(tmp_path / "undisturbed"), damage
+
+
+def test_two_processes_never_share_a_journal(tmp_path: Path) -> None:
+    with (
+        Journal(tmp_path / "journal", "one"),
+        pytest.raises(SourceError, match="another process"),
+    ):
+        Journal(tmp_path / "journal", "one")
 
 
 def test_a_finished_partition_is_not_crawled_again(web: Path, links: Path, tmp_path: Path) -> None:
