@@ -78,6 +78,8 @@ def _plain_item(source: Source, index: int, passage: str) -> Item:
     scored = f"{context[len(kept) :]} {word}"
     before = source.tokens(kept)
     after = source.tokens(kept + scored)[len(before) :]
+    if not len(after):
+        after = source.tokens(scored)
     return Item(index, (continuation(before, after, source.window),), 1)
 
 
