@@ -124,7 +124,7 @@ def test_a_page_over_its_cpu_time_costs_itself_alone(tmp_path: Path) -> None:
 def test_a_page_over_the_memory_costs_itself_alone() -> None:
     cells = b"<td>cell text</td>" * 50
     table = (
-        b"<html><body><table>" + (b"<tr>" + cells + b"</tr>") * 8_000 + b"</table></body></html>"
+        b"<html><body><table>" + (b"<tr>" + cells + b"</tr>") * 5_000 + b"</table></body></html>"
     )
     config = WorkerConfig(memory_limit_mb=512, max_page_bytes=50_000_000)
     with ExtractionWorker(config) as worker:
@@ -256,14 +256,14 @@ def test_results_do_not_depend_on_the_pages_before(real_data: Path) -> None:
     with (real_data / "real-web" / "pages.warc.gz").open("rb") as file:
         for number, record in enumerate(ArchiveIterator(file, parse_http=True)):
             body = record.reader.read()
-            if number % 40 == 0 and len(body) < 150_000:
+            if number % 40 == 0 and len(body) < 60_000:
                 pages.append((PageRequest(record.headers["WARC-Target-URI"]), body))
-            if len(pages) == 12:
+            if len(pages) == 8:
                 break
     forwards = extract_all(pages)
-    assert sum(result.reason is None for result in forwards) >= 8
+    assert sum(result.reason is None for result in forwards) >= 5
     assert extract_all(pages[::-1])[::-1] == forwards
-    assert extract_all([page for page in pages for _ in range(4)])[3::4] == forwards
+    assert extract_all([page for page in pages for _ in range(2)])[1::2] == forwards
 
 
 def extract_all(pages: list[tuple[PageRequest, bytes]]) -> list[object]:
