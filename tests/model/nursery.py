@@ -81,6 +81,8 @@ def wait_for_step(spec: TrainSpec, step: int, *, timeout_s: float = 60) -> None:
 
 
 def _serve() -> None:
+    import torch._dynamo  # noqa: F401  an optimizer imports it when it is made
+
     import model.trainer  # noqa: F401  the imports that take seconds
     from model.train import main
 

@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional
 
 from model.config import CheckpointConfig, TrainConfig, TrainSpec
 from model.export import import_model
-from model.gpt2 import build_gpt2
 from model.launch import EXIT_MISTAKE, EXIT_STOPPED, launch_command, read_outcome
-from model.schedule import learning_rate_at
-from model.sequences import Order, Shards
+from model.sequences import Shards
 from model.trace import read_steps
 from tests.model.nursery import Nursery, open_nursery, wait_for_step
-from tests.model.trainings import CONTEXT, files_of, make_spec, run, start, write_spec
+from tests.model.trainings import (
+    CONTEXT,
+    files_of,
+    make_spec,
+    plain_training,
+    run,
+    start,
+    write_spec,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,34 +40,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Trai
     spec = make_spec(tmp_path_factory.mktemp("unbroken"))
     assert nursery.run(spec) == 0
     return spec
-
-
-def plain_training(spec: TrainSpec) -> list[dict[str, float]]:
-    """The same training without any of our machinery but network, order and schedule."""
-    network = build_gpt2(spec.network, spec.training.seed)
-    matrices = [p for p in network.parameters() if p.dim() >= 2]
-    others = [p for p in network.parameters() if p.dim() < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
-        weight_decay=spec.training.weight_decay,
-        betas=(spec.training.beta1, spec.training.beta2),
-        eps=spec.training.epsilon,
-    )
-    shards = Shards(spec.shards, "train", CONTEXT)
-    order = Order(shards, spec.training.seed, spec.training.sequences_per_step)
-    trace = []
-    for step in range(1, spec.training.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(spec.training, step)
-        tokens, targets = (torch.from_numpy(a) for a in shards.read(order.step_indices(step)))
-        logits = network.logits(network.hidden_states(tokens)).flatten(0, 1)
-        loss = functional.cross_entropy(logits, targets.flatten(), ignore_index=-100)
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), spec.training.gradient_clip)
-        optimizer.step()
-        trace.append({"loss": loss.item(), "gradient_norm": norm.item()})
-    return trace
 
 
 def assert_equal_to_plain(spec: TrainSpec, tolerance: float = 1e-6) -> None:

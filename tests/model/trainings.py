@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from model.config import CheckpointConfig, ModelConfig, TrainConfig, TrainSpec
+from model.gpt2 import build_gpt2
 from model.launch import Launcher, launch_command
+from model.schedule import learning_rate_at
+from model.sequences import Order, Shards
 
 CONTEXT = 32
 VOCABULARY = 61
@@ -102,3 +107,31 @@ def run(spec: TrainSpec, ranks: int = 1, launcher: Launcher = "direct") -> tuple
 def files_of(folder: Path) -> dict[str, bytes]:
     """Every file of a folder, by its name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def plain_training(spec: TrainSpec) -> list[dict[str, float]]:
+    """The same training without any of our machinery but network, order and schedule."""
+    network = build_gpt2(spec.network, spec.training.seed)
+    matrices = [p for p in network.parameters() if p.dim() >= 2]
+    others = [p for p in network.parameters() if p.dim() < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
+        weight_decay=spec.training.weight_decay,
+        betas=(spec.training.beta1, spec.training.beta2),
+        eps=spec.training.epsilon,
+    )
+    shards = Shards(spec.shards, "train", spec.network.context)
+    order = Order(shards, spec.training.seed, spec.training.sequences_per_step)
+    trace = []
+    for step in range(1, spec.training.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(spec.training, step)
+        tokens, targets = (torch.from_numpy(a) for a in shards.read(order.step_indices(step)))
+        logits = network.logits(network.hidden_states(tokens)).flatten(0, 1)
+        loss = functional.cross_entropy(logits, targets.flatten(), ignore_index=-100)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), spec.training.gradient_clip)
+        optimizer.step()
+        trace.append({"loss": loss.item(), "gradient_norm": norm.item()})
+    return trace
