@@ -115,7 +115,7 @@ def _check_partitions(dumps: list[Path], partition: int, config: LinksConfig) ->
         groups = pq.read_metadata(dump)
         if groups.schema.to_arrow_schema().names != SUBMISSIONS.names:
             raise SourceError(f"{dump} is no table of submissions: read its dump again")
-        if not groups.num_row_groups:
+        if not groups.num_rows:
             continue
         # Sorted by partition, so the last row group holds the highest.
         last = groups.row_group(groups.num_row_groups - 1).column(0).statistics.max

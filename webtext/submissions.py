@@ -23,6 +23,7 @@ floats, `is_self` may be missing (then a `domain` of `self.NAME` tells), URLs ma
 takes for unknown. The author's name is never read.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -315,12 +316,13 @@ def _unescape(url: str) -> str:
 
 
 def _read_leniently(line: bytes) -> _Submission | str:
-    """A row with a field of a foreign type: what can be used of it, or the reason to drop it."""
+    """A row that msgspec refuses: what can be used of it, or the reason to drop it."""
     if not line.strip():
         return "blank_line"
     try:
-        row: Any = msgspec.json.decode(line)
-    except _BROKEN_JSON:
+        # The standard library's reader takes what msgspec will not: half surrogate pairs, NaN.
+        row: Any = json.loads(line.decode())
+    except (ValueError, RecursionError):
         return "broken_json"
     if not isinstance(row, dict):
         return "broken_json"
@@ -331,6 +333,8 @@ def _read_leniently(line: bytes) -> _Submission | str:
     for name in ("score", "created_utc"):
         if isinstance(row.get(name), int | float | str) and not isinstance(row[name], bool):
             setattr(submission, name, row[name])
+    if submission.subreddit is not None:
+        submission.subreddit = submission.subreddit.encode(errors="replace").decode()
     submission.is_self = _read_truth(row.get("is_self"))
     submission.over_18 = _read_truth(row.get("over_18"))
     return submission
