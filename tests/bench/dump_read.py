@@ -19,7 +19,7 @@ from webtext.counts import Counts
 from webtext.submissions import SubmissionsConfig, read_submissions_dump
 
 GOAL = 200_000
-ROWS = 1_000_000
+ROWS = 600_000
 _DISTINCT_ROWS = 20_000  # made once and repeated with other ids, for speed of making
 _WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "st", "l")]
 
@@ -34,9 +34,7 @@ def run(rows: int = ROWS) -> dict[str, Any]:
     print(f"{rows:,} rows of {text_bytes / rows:,.0f} bytes, {counts.rows_out:,} kept")
     print(f"{'reader':<34}{'rows / CPU s':>14}{'rows / wall s':>15}")
     print(f"{'ours, to the sorted table':<34}{rows / ours:>14,.0f}{rows / ours_wall:>15,.0f}")
-    print(
-        f"{'plain json loop, nothing written':<34}{rows / plain[0]:>14,.0f}{rows / plain[1]:>15,.0f}"
-    )
+    print(f"{'plain json loop':<34}{rows / plain[0]:>14,.0f}{rows / plain[1]:>15,.0f}")
     measured = round(rows / ours)
     return {
         "name": "dump_read",
