@@ -48,7 +48,11 @@ def wikitext_task(folder: Path, text: str) -> dict[str, Any]:
         "doc_to_text": "",
         "doc_to_target": preprocess_wikitext.wikitext_detokenizer,
         "process_results": preprocess_wikitext.process_results,
-        "metric_list": [{"metric": "word_perplexity", "aggregation": "weighted_perplexity"}],
+        "metric_list": [
+            {"metric": "word_perplexity", "aggregation": "weighted_perplexity"},
+            {"metric": "byte_perplexity", "aggregation": "weighted_perplexity"},
+            {"metric": "bits_per_byte", "aggregation": "bits_per_byte"},
+        ],
         **_data(folder / "pages.jsonl", [{"page": page} for page in split_pages(text)]),
     }
 

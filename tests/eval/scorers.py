@@ -81,13 +81,17 @@ class BatchedScorer(NaiveScorer):
         answers: dict[int, LogLikelihoods] = {}
         for first in range(0, len(order), 8):
             batch = order[first : first + 8]
-            found = self._batch([requests[i] for i in batch], [scored_from[i] for i in batch])
+            found = self._batch(
+                [requests[i] for i in batch], [scored_from[i] for i in batch], masked_ids
+            )
             answers.update(zip(batch, found, strict=True))
-        assert not masked_ids or all(0 <= i < VOCABULARY_SIZE for i in masked_ids)
         return [answers[i] for i in range(len(requests))]
 
     def _batch(
-        self, requests: Sequence[Sequence[int]], scored_from: Sequence[int]
+        self,
+        requests: Sequence[Sequence[int]],
+        scored_from: Sequence[int],
+        masked_ids: Sequence[int],
     ) -> list[LogLikelihoods]:
         import torch
 
@@ -100,6 +104,7 @@ class BatchedScorer(NaiveScorer):
                 logits = self.model.lm_head(hidden[row, start - 1 : len(tokens) - 1]).float()
                 targets = torch.tensor(tokens[start:])
                 found = torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
+                logits[:, list(masked_ids)] = -torch.inf
                 answers.append((found.numpy(), (logits.argmax(-1) == targets).numpy()))
         return answers
 

@@ -137,6 +137,27 @@ def test_naive_and_batched_scorers_agree(
         assert twin["correct"] == row["correct"]
 
 
+def test_function_words_are_left_out_of_the_argmax(folder: Path, tmp_path: Path) -> None:
+    """Token 1 is the argmax of a uniform model as soon as token 0 is masked."""
+    lines = [json.dumps({"text": f"some words and {word}"}) for word in ("the", "cat")]
+    (folder / "lambada_test.jsonl").write_text("\n".join(lines), "utf-8")
+    ids = {" the": 0, " cat": 1}
+    config = EvalConfig(variants=("paper", "lm-eval"), bootstrap_samples=5)
+    scores = score_benchmark(
+        scorer=UniformScorer(),
+        encode=lambda text: [ids[text]] if text in ids else [9] * max(1, len(text.split())),
+        benchmark="lambada",
+        folder=folder,
+        destination=tmp_path,
+        config=config,
+        progress=silent,
+    )
+    rows = pq.read_table(tmp_path / "items.parquet").to_pylist()
+    correct = {(row["variant"], row["item"]): row["correct"] for row in rows}
+    assert (correct["paper", 0], correct["paper", 1]) == (False, True)
+    assert {score.protocol.filter for score in scores} == {"none", "function-words/1"}
+
+
 def test_lambada_against_a_calculation_by_hand(folder: Path, tmp_path: Path) -> None:
     model = random_gpt2(2, 32, 128)
     scorer = NaiveScorer(model, 128)
