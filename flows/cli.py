@@ -24,6 +24,9 @@ EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_STOPPED = 130
 
+_LOG_WIDTH = 120
+"""Columns of tables that go to a file or a pipe."""
+
 app = App(
     name="webtext",
     help="From Reddit link submissions to a GPT-2 with a score table, traceable both ways.",
@@ -343,7 +346,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def console() -> Console:
     """Where the run is told about: standard error, so that results can be piped."""
-    return Console(stderr=True, soft_wrap=True)
+    out = Console(stderr=True, soft_wrap=True)
+    return out if out.is_terminal else Console(stderr=True, soft_wrap=True, width=_LOG_WIDTH)
 
 
 def _settings(

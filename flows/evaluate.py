@@ -96,6 +96,7 @@ def score(run_id: str, benchmark: Benchmark, scorable: Scorable, files: Benchmar
             "device": run.runtime.device,
         },
         name=f"{run.profile.name}-{benchmark}",
+        title=benchmark,
         run=run_part.fn,
     )
 

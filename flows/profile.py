@@ -146,6 +146,8 @@ def _explain(problem: Any) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(known)}"
         return f"{where}: there is no such key{hint}"
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{where}: {problem['msg']} (found {problem['input']!r})"
 
 

@@ -21,6 +21,7 @@ from infra.store import Store
 Result = TypeVar("Result")
 
 _EXIT_AT_ONCE = 130
+_DRAIN_S = 5.0
 
 
 def run_flow(console: Console, profile: Profile, flow: Callable[[], Result]) -> Result:
@@ -38,13 +39,34 @@ def run_flow(console: Console, profile: Profile, flow: Callable[[], Result]) -> 
 
         if server is not None:
             server.wait()
-        with reporting_to(TerminalReporter(console)):
+        records = _sending_records(own_server=server is not None)
+        with records, reporting_to(TerminalReporter(console)):
             try:
                 return flow()
             except Exception:
                 if was_stopped():
                     raise Stopped from None
                 raise
+
+
+@contextlib.contextmanager
+def _sending_records(*, own_server: bool) -> Iterator[None]:
+    """Have Prefect's logs and events sent before a server of the run's own is ended."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    if not own_server:
+        yield
+        return
+    # Heartbeats tell a shared server of crashed runs. One's own server needs none, and the thread
+    # that sends them costs every flow up to a second at its end.
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    finally:
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=_DRAIN_S)
 
 
 @contextlib.contextmanager

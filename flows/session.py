@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -33,12 +33,14 @@ class Session:
     run: Run
     reporter: Reporter
     children: Children = field(default_factory=Children)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
         """Write down that the run made or reused an artifact."""
         use = Use.model_validate({"artifact": artifact.label, "how": how, "seconds": seconds})
-        self.run.uses.append(use)
-        write_run(self.store.root, self.run)
+        with self._lock:
+            self.run.uses.append(use)
+            write_run(self.store.root, self.run)
 
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)
@@ -97,11 +99,6 @@ def stop_all() -> bool:
     for opened in list(_by_run.values()):
         opened.children.stop()
     return bool(_by_run)
-
-
-def stopwatch() -> float:
-    """A monotonic reading in seconds."""
-    return time.monotonic()
 
 
 def _was_stopped(opened: Session, error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -26,16 +27,11 @@ def score_table(rows: Sequence[TableRow]) -> Table:
     """The ten columns, ours beside the published row of the nearest size."""
     from eval.table import format_score
 
-    table = Table(title="Zero-shot scores", title_justify="left")
-    for heading, justify in (
-        ("column", "left"),
-        ("score", "right"),
-        ("95 % interval", "right"),
-        ("items", "right"),
-        (f"GPT-2 {rows[0].published_name}", "right"),
-        ("made on", "left"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table = Table(title="Zero-shot scores", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("column", no_wrap=True)
+    for heading in ("score", "95 % interval", "items", f"GPT-2 {rows[0].published_name}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("made on", overflow="fold")
     for row in rows:
         if row.value is None or row.low is None or row.high is None:
             published = format_score(row.published)
@@ -44,7 +40,7 @@ def score_table(rows: Sequence[TableRow]) -> Table:
         table.add_row(
             row.title,
             format_score(row.value),
-            f"{format_score(row.low)} – {format_score(row.high)}",
+            f"{format_score(row.low)}–{format_score(row.high)}",
             f"{row.items:,}",
             format_score(row.published),
             escape(row.label),

@@ -155,7 +155,7 @@ def _report(run: Session, spec: PartSpec, training: TrainSpec) -> None:
     if line is not None:
         shown = ("loss", "validation_loss", "tokens_per_second")
         facts = {name: line[name] for name in shown if line.get(name) is not None}
-        run.reporter.progress(spec.stage, spec.part, line["step"], training.training.steps, facts)
+        run.reporter.progress(spec.title, spec.part, line["step"], training.training.steps, facts)
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ class PartSpec(BaseModel):
     """What a task is given: small, plain, and enough to run anywhere that sees the store."""
 
     run_id: str
-    stage: str
+    title: str
     part: str
     artifact: Path
     work: Path
@@ -74,7 +74,7 @@ def whole() -> list[Part]:
 
 @task(
     name="part",
-    task_run_name="{spec.stage}-{spec.part}",
+    task_run_name="{spec.title}-{spec.part}",
     retries=2,
     retry_delay_seconds=exponential_backoff(backoff_factor=1),
     retry_jitter_factor=0.5,
@@ -89,7 +89,7 @@ def run_part(spec: PartSpec) -> dict[str, Any]:
 
     def report(done: int, total: int | None, facts: dict[str, float]) -> None:
         if session:
-            session.reporter.progress(spec.stage, spec.part, done, total, facts)
+            session.reporter.progress(spec.title, spec.part, done, total, facts)
 
     record = children.run(spec.call, spec.work / f"{spec.part}.log", report)
     publish_part(spec.artifact, spec.work, spec.part, record)
@@ -120,6 +120,7 @@ def make(
     arguments: Mapping[str, Any],
     *,
     name: str | None = None,
+    title: str | None = None,
     run: Callable[[PartSpec], dict[str, Any]] | None = None,
 ) -> Artifact:
     """Give the artifact that `stage` makes of `inputs`, making it if it is not there.
@@ -132,10 +133,11 @@ def make(
         parts: the pieces of work.
         arguments: further arguments of the function that are no part of the identity.
         name: the readable part of its name; the profile's by default.
+        title: what progress calls it, where several artifacts of a stage are made at once.
         run: what runs a part instead of a child process with the stage's function.
     """
     artifact = planned(session, stage, config, inputs, name=name)
-    began = time.monotonic()
+    began, title = time.monotonic(), title or stage.name
     common = {
         **{role: str(i.path) for role, i in inputs.items() if isinstance(i, Artifact)},
         **arguments,
@@ -146,9 +148,9 @@ def make(
         session.children.check()
         try:
             with session.store.writing(artifact, session.run.run_id):
-                how = _make(session, stage, artifact, parts, common, run)
+                how = _make(session, stage, title, artifact, parts, common, run)
         except LeaseHeld as held:
-            session.reporter.waiting(stage.name, str(held))
+            session.reporter.waiting(title, str(held))
             _wait(session, artifact)
     if how == "reused":
         require_sizes(artifact)
@@ -156,7 +158,7 @@ def make(
     session.record_use(artifact, how, seconds)
     counts = artifact.manifest().counts
     summary = summarise(counts, stage.rows)
-    session.reporter.finished(stage.name, artifact.label, how, seconds, summary)
+    session.reporter.finished(title, artifact.label, how, seconds, summary)
     if how == "made":
         publish_counts(stage, artifact.label, counts)
     return artifact
@@ -165,6 +167,7 @@ def make(
 def _make(
     session: Session,
     stage: Stage,
+    title: str,
     artifact: Artifact,
     parts: Sequence[Part],
     common: Mapping[str, Any],
@@ -175,25 +178,30 @@ def _make(
         drop_work(artifact)
         return "reused"
     started_at, began = utc_now(), time.monotonic()
-    session.reporter.started(stage.name, len(parts), stage.unit)
+    session.reporter.started(title, len(parts), stage.unit)
     specs = []
     for part in parts:
         if finished_part(artifact.path, artifact.work, part.name) is not None:
-            session.reporter.progress(stage.name, part.name, 1, 1, {})
-            session.reporter.part_finished(stage.name, part.name)
+            session.reporter.progress(title, part.name, 1, 1, {})
+            session.reporter.part_finished(title, part.name)
         else:
-            specs.append(_spec(session, stage, artifact, part, common))
+            specs.append(_spec(session, stage, title, artifact, part, common))
     if run is not None:
         for spec in specs:
             run(spec)
     else:
-        _run_in_window(session, stage, specs)
+        _run_in_window(session, title, specs)
     _finish(session, artifact, parts, started_at, began)
     return "made"
 
 
 def _spec(
-    session: Session, stage: Stage, artifact: Artifact, part: Part, common: Mapping[str, Any]
+    session: Session,
+    stage: Stage,
+    title: str,
+    artifact: Artifact,
+    part: Part,
+    common: Mapping[str, Any],
 ) -> PartSpec:
     call = Call(
         function=stage.function,
@@ -205,7 +213,7 @@ def _spec(
     )
     return PartSpec(
         run_id=session.run.run_id,
-        stage=stage.name,
+        title=title,
         part=part.name,
         artifact=artifact.path,
         work=artifact.work,
@@ -213,7 +221,7 @@ def _spec(
     )
 
 
-def _run_in_window(session: Session, stage: Stage, specs: Sequence[PartSpec]) -> None:
+def _run_in_window(session: Session, title: str, specs: Sequence[PartSpec]) -> None:
     """Keep as many tasks submitted as there are workers, never all of thousands."""
     waiting = list(reversed(specs))
     running: dict[PrefectFuture[dict[str, Any]], PartSpec] = {}
@@ -229,7 +237,7 @@ def _run_in_window(session: Session, stage: Stage, specs: Sequence[PartSpec]) ->
             # The run is lost; what its other parts have finished is kept for the next one.
             session.children.stop()
             raise
-        session.reporter.part_finished(stage.name, spec.part)
+        session.reporter.part_finished(title, spec.part)
 
 
 def _finish(
