@@ -174,6 +174,7 @@ def _score_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benc
         except BaseException:
             run.children.stop()
             raise
+    run.children.retire(stages.SCORES.function)
     return made
 
 

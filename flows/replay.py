@@ -22,7 +22,7 @@ def replaying(session: Session, archives: Sequence[Path], *, needed: bool) -> It
     if not archives or not needed:
         yield None
         return
-    log = session.store.root / "logs" / f"{session.run.run_id}-replay.log"
+    log = session.store.root / "logs" / session.run.run_id / "replay.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     serve = [sys.executable, "-m", "flows.cli", "replay", "--port", "0"]
     guard = [sys.executable, "-m", "infra.orphans", str(os.getpid()), "--"]

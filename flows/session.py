@@ -32,7 +32,7 @@ class Session:
     store: Store
     run: Run
     reporter: Reporter
-    children: Children = field(default_factory=Children)
+    children: Children
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
@@ -70,7 +70,8 @@ def session(flow: str, profile: Profile, runtime: Runtime) -> Iterator[Session]:
     store.prepare()
     run = new_run(flow, profile.name, os.getpid())
     run.prefect_flow_run_id = _flow_run_id()
-    opened = Session(profile, runtime, store, run, _reporter.get() or LogReporter())
+    children = Children(store.root / "logs" / run.run_id)
+    opened = Session(profile, runtime, store, run, _reporter.get() or LogReporter(), children)
     write_run(store.root, run)
     token = _current.set(opened)
     _by_run[run.run_id] = opened

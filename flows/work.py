@@ -85,13 +85,13 @@ def whole() -> list[Part]:
 def run_part(spec: PartSpec) -> dict[str, Any]:
     """Run one part in a child process and move its files into the artifact."""
     session = session_of(spec.run_id)
-    children = session.children if session else Children()
+    children = session.children if session else Children(spec.work / "logs")
 
     def report(done: int, total: int | None, facts: dict[str, float]) -> None:
         if session:
             session.reporter.progress(spec.title, spec.part, done, total, facts)
 
-    record = children.run(spec.call, spec.work / f"{spec.part}.log", report)
+    record = children.run(spec.call, report)
     publish_part(spec.artifact, spec.work, spec.part, record)
     return record.counts
 
@@ -238,6 +238,8 @@ def _run_in_window(session: Session, title: str, specs: Sequence[PartSpec]) -> N
             session.children.stop()
             raise
         session.reporter.part_finished(title, spec.part)
+    for function in {spec.call.function for spec in specs}:
+        session.children.retire(function)
 
 
 def _finish(

@@ -1,15 +1,15 @@
-"""The child's side: run one stage function on one partition and answer in JSON lines.
+"""The child's side: run stage functions on one partition after another, and answer in JSON lines.
 
-`python -m infra.child` reads a `Call` from standard input, empties or keeps its scratch folder,
-runs the function with the call's arguments (validated by its type hints), hashes what it wrote and
-answers on standard output:
+`python -m infra.child` reads a `Call` a line from standard input. For each it empties or keeps the
+scratch folder, runs the function with the call's arguments (validated by its type hints), hashes
+what it wrote and answers on standard output:
 
     {"event": "progress", "done": 10, "total": 200, "facts": {}}
     {"event": "result", "record": {...}}                              the last line, or
     {"event": "error", "kind": "user" | "bug", "message": "...", "trace": "..."}
 
-It imports neither Prefect nor what the function does not need, keeps to its memory limit, and ends
-when its parent does.
+It imports neither Prefect nor what the functions do not need, keeps to its memory limit, and ends
+when its standard input does: when the parent has no more for it to do, or is dead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import errno
 import importlib
 import json
 import os
+import queue
 import resource
 import shutil
-import sys
 import threading
 import time
 import traceback
@@ -29,7 +29,7 @@ from typing import IO, Any, get_type_hints
 
 from pydantic import TypeAdapter
 
-from infra.call import Call, PartRecord
+from infra.call import GIB, Call, PartRecord
 from infra.files import files_below
 from infra.orphans import die_with_parent
 from infra.parts import describe_file
@@ -37,20 +37,32 @@ from infra.parts import describe_file
 _PROGRESS_EVERY_S = 0.2
 
 
-def main() -> int:
-    """Serve one call; returns the exit code (0 when an answer was given)."""
+def main() -> None:
+    """Serve calls until standard input ends."""
     die_with_parent(os.getppid())
     answers = _private_stdout()
-    call = Call.model_validate_json(sys.stdin.buffer.readline())
-    threading.Thread(target=_watch_parent, daemon=True).start()
-    _limit_memory(call.memory_bytes)
-    try:
-        record = _serve(call, answers)
-    except Exception as error:  # noqa: BLE001  whatever it is, the parent must be told
-        _answer(answers, _error_event(error, call))
-    else:
-        _answer(answers, {"event": "result", "record": record.model_dump()})
-    return 0
+    calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_calls, args=(calls,), daemon=True).start()
+    while True:
+        call = Call.model_validate_json(calls.get())
+        _limit_memory(call.memory_bytes)
+        try:
+            record = _serve(call, answers)
+        except Exception as error:  # noqa: BLE001  whatever it is, the parent must be told
+            _answer(answers, _error_event(error, call))
+        else:
+            _answer(answers, {"event": "result", "record": record.model_dump()})
+
+
+def _read_calls(calls: queue.SimpleQueue[bytes]) -> None:
+    # The descriptor itself is read: a thread inside the buffered reader would hold its lock.
+    rest = b""
+    while block := os.read(0, 65536):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            calls.put(line)
+    # Nobody waits for an answer any more, least of all where the parent was killed.
+    os._exit(0)
 
 
 def _serve(call: Call, answers: IO[str]) -> PartRecord:
@@ -105,6 +117,13 @@ def _error_event(error: Exception, call: Call) -> dict[str, Any]:
             "free some space and run the same command again, it goes on from here"
         )
         return {"event": "error", "kind": "user", "message": message, "trace": trace}
+    if isinstance(error, MemoryError):
+        limit = call.memory_bytes / GIB
+        message = (
+            f"{call.function} needs more than {limit:.1f} GiB of memory; "
+            "raise runtime.memory_gib, or use more partitions"
+        )
+        return {"event": "error", "kind": "user", "message": message, "trace": trace}
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         message = f"{error.filename}: {error.strerror}; mend its permissions and run again"
         return {"event": "error", "kind": "user", "message": message, "trace": trace}
@@ -126,14 +145,6 @@ def _private_stdout() -> IO[str]:
     return answers
 
 
-def _watch_parent() -> None:
-    # The parent keeps our standard input open and sends nothing more: an end means that it died.
-    # Read the descriptor itself: at exit, a thread inside the buffered reader would hold its lock.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
 def _limit_memory(limit_bytes: int) -> None:
     # RLIMIT_DATA counts private writable memory; RLIMIT_AS would also count mapped files.
     _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -142,4 +153,4 @@ def _limit_memory(limit_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,19 +1,21 @@
 """The parent's side: start child processes, follow their progress, and end them all when asked.
 
-A child that is killed, runs out of memory or out of time raises `ChildDied`: the task that ran it
-may try again. A child that says why it failed raises `StageFailed`: trying again would not help.
+A child serves one call after another of the same function, so that what the function imports is
+imported once a worker. A child that is killed, runs out of memory or out of time raises
+`ChildDied`: the task that ran it may try again. A child that says why it failed raises
+`StageFailed`: trying again would not help.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,35 @@ _GRACE_S = 10.0
 _LOG_TAIL_BYTES = 4000
 
 
-class Children:
-    """The running child processes of one run."""
+class Worker:
+    """A child process that serves calls, and the file of its standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    def close(self) -> None:
+        """End it: at once if it is idle, by SIGKILL if it does not listen."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        end_group(self.process)
+        self.process.stdout.close()
+        if self.log.is_file() and not self.log.stat().st_size:
+            self.log.unlink()
+
+
+class Children:
+    """The child processes of one run; their standard error goes to files in `logs`."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._idle: dict[str, list[Worker]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._numbers = itertools.count(1)
 
     @property
     def is_stopping(self) -> bool:
@@ -45,29 +69,38 @@ class Children:
         if self.is_stopping:
             raise Stopped("the run was asked to stop")
 
-    def run(self, call: Call, log: Path, on_progress: OnProgress) -> PartRecord:
-        """Run a call to its end and return its record; its standard error goes to `log`.
+    def run(self, call: Call, on_progress: OnProgress) -> PartRecord:
+        """Run a call to its end in an idle child or a new one, and return its record.
 
         Raises:
             ChildDied: it ended without an answer, or ran out of time.
             StageFailed: the function raised; the message is its own.
             Stopped: the run was asked to stop.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            log.open("wb") as errors,
-            self.started([sys.executable, "-m", "infra.child"], errors=errors) as child,
-            self._deadline(child, call.timeout_s) as late,
-        ):
-            answer = self._converse(child, call, on_progress)
-            child.wait()
-        self.check()
-        if answer is None:
-            raise ChildDied(_obituary(call, child.returncode, late.is_set(), log))
-        if answer["event"] == "error":
-            log.write_text(answer["trace"], encoding="utf-8")
-            raise StageFailed(_complaint(call, answer, log))
+        worker = self._take(call.function)
+        try:
+            with self._deadline(worker.process, call.timeout_s) as late:
+                answer = self._converse(worker.process, call, on_progress)
+        except BaseException:
+            self._discard(worker)
+            raise
+        if answer is None or answer["event"] == "error" or self.is_stopping:
+            self._discard(worker)
+            self.check()
+            if answer is None:
+                code = worker.process.returncode
+                raise ChildDied(_obituary(call, code, late.is_set(), worker.log))
+            raise StageFailed(_complaint(call, answer, worker.log))
+        with self._lock:
+            self._idle.setdefault(call.function, []).append(worker)
         return PartRecord.model_validate(answer["record"])
+
+    def retire(self, function: str) -> None:
+        """End the idle children that serve `function`: there is no more for them to do."""
+        with self._lock:
+            workers = self._idle.pop(function, [])
+        for worker in workers:
+            self._discard(worker)
 
     @contextlib.contextmanager
     def started(
@@ -107,6 +140,35 @@ class Children:
         with self._lock:
             for child in self._running:
                 signal_group(child, signal.SIGTERM)
+            idle = list(self._idle)
+        for function in idle:
+            self.retire(function)
+
+    def _take(self, function: str) -> Worker:
+        with self._lock:
+            self.check()
+            while idle := self._idle.get(function):
+                worker = idle.pop()
+                if worker.process.poll() is None:
+                    return worker
+                self._running.discard(worker.process)
+            self._logs.mkdir(parents=True, exist_ok=True)
+            log = self._logs / f"{function.partition(':')[0]}-{next(self._numbers)}.log"
+            with log.open("wb") as errors:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "infra.child"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            self._running.add(process)
+        return Worker(process, log)
+
+    def _discard(self, worker: Worker) -> None:
+        worker.close()
+        with self._lock:
+            self._running.discard(worker.process)
 
     def _converse(
         self, child: subprocess.Popen[bytes], call: Call, on_progress: OnProgress
@@ -184,12 +246,9 @@ def _complaint(call: Call, answer: dict[str, Any], log: Path) -> str:
     message = str(answer["message"])
     if answer["kind"] == "user":
         return message
+    with log.open("a", encoding="utf-8") as file:
+        file.write(answer["trace"])
     return (
         f"{call.function} failed: {message}\n"
         f"This is a fault of the program, not of your input; its traceback is in {log}"
     )
-
-
-def seconds_since(moment: float) -> float:
-    """Seconds since a `time.monotonic` reading."""
-    return time.monotonic() - moment

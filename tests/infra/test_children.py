@@ -24,9 +24,11 @@ def call(name: str, scratch: Path, **options: object) -> Call:
 
 def run(name: str, folder: Path, **options: object):
     seen: list[tuple[int, int | None, dict[str, float]]] = []
-    record = Children().run(
-        call(name, folder / "scratch", **options), folder / "log", lambda *e: seen.append(e)
-    )
+    children = Children(folder / "logs")
+    try:
+        record = children.run(call(name, folder / "scratch", **options), lambda *e: seen.append(e))
+    finally:
+        children.stop()
     return record, seen
 
 
@@ -35,7 +37,8 @@ def test_a_call_answers_with_its_files_counts_and_progress(tmp_path: Path) -> No
     assert [(file.path, file.bytes) for file in record.files] == [("table/letters.txt", 40)]
     assert record.counts["rows_out"] == 40
     assert seen[-1] == (40, 40, {"loss": 0.5})
-    assert "a library prints" in (tmp_path / "log").read_text()
+    [log] = (tmp_path / "logs").iterdir()
+    assert "a library prints" in log.read_text()
 
 
 def test_scratch_is_emptied_unless_the_stage_is_resumable(tmp_path: Path) -> None:
@@ -45,6 +48,21 @@ def test_scratch_is_emptied_unless_the_stage_is_resumable(tmp_path: Path) -> Non
     assert record.counts["facts"]["attempts"] == 2
     with pytest.raises(ChildDied):
         run("go_on", tmp_path, resumable=False)
+
+
+def test_a_child_serves_one_call_after_another_until_it_is_retired(tmp_path: Path) -> None:
+    children = Children(tmp_path / "logs")
+    processes = set()
+    for number in range(3):
+        record = children.run(call("whoami", tmp_path / f"scratch-{number}"), lambda *_: None)
+        processes.add(record.counts["facts"]["process"])
+    [process] = processes
+    assert is_alive(process)
+    children.retire(f"{MODULE}:whoami")
+    assert not is_alive(process)
+    record = children.run(call("whoami", tmp_path / "scratch"), lambda *_: None)
+    assert record.counts["facts"]["process"] not in processes
+    children.stop()
 
 
 def test_a_killed_child_is_told_with_its_signal_and_last_words(tmp_path: Path) -> None:
@@ -76,13 +94,13 @@ def test_failures_say_what_was_wrong(tmp_path: Path, name: str, message: str) ->
 
 
 def test_stop_ends_running_children_and_refuses_new_ones(tmp_path: Path) -> None:
-    children = Children()
+    children = Children(tmp_path / "logs")
     raised: list[BaseException] = []
     started = threading.Event()
 
     def work() -> None:
         try:
-            children.run(call("sleep", tmp_path / "s"), tmp_path / "log", lambda *_: started.set())
+            children.run(call("sleep", tmp_path / "s"), lambda *_: started.set())
         except BaseException as error:
             raised.append(error)
 
@@ -94,7 +112,7 @@ def test_stop_ends_running_children_and_refuses_new_ones(tmp_path: Path) -> None
     assert isinstance(raised[0], Stopped)
     assert not is_alive(int((tmp_path / "s" / "pid").read_text()))
     with pytest.raises(Stopped):
-        children.run(call("count", tmp_path / "s"), tmp_path / "log", lambda *_: None)
+        children.run(call("count", tmp_path / "s"), lambda *_: None)
 
 
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -104,7 +122,7 @@ def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "from infra.call import Call\n"
         f"scratch = Path({str(tmp_path)!r})\n"
         f"call = Call(function='{MODULE}:sleep', arguments={{}}, scratch=scratch / 's')\n"
-        "Children().run(call, scratch / 'log', lambda *_: None)\n"
+        "Children(scratch / 'logs').run(call, lambda *_: None)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
     pid_file = tmp_path / "s" / "pid"
