@@ -336,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome = app(given, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
-        return EXIT_STOPPED
+        return _stopped()
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else EXIT_ERROR
     except Exception as error:  # noqa: BLE001  every error becomes one clear message here
@@ -358,11 +358,12 @@ def _settings(
     **inputs: Any,
 ) -> Profile:
     """The profile with what the command line changes."""
-    from flows.profile import Inputs, load_profile
+    from flows.profile import Inputs, check_inputs, load_profile
 
     settings = load_profile(profile, assignments)
     given = {name: value for name, value in inputs.items() if value}
     merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
+    check_inputs(merged)
     runtime = settings.runtime.model_copy(
         update={
             name: value
@@ -423,14 +424,18 @@ def _model_folder(store: Path, model: str) -> Path:
     return _store(store).find(model).path
 
 
+def _stopped() -> int:
+    console().print("Stopped. Give the same command again to go on from here.")
+    return EXIT_STOPPED
+
+
 def _explain(error: Exception, *, debug: bool) -> int:
     """Print what went wrong and what to do; the traceback only on demand."""
     from infra.errors import Stopped
 
     out = console()
     if isinstance(error, Stopped):
-        out.print("Stopped. Give the same command again to go on from here.")
-        return EXIT_STOPPED
+        return _stopped()
     if isinstance(error, CycloptsError):
         return EXIT_USAGE  # it has printed its own message
     if debug:

@@ -14,7 +14,7 @@ from eval.files import benchmark_paths, missing_reason
 from eval.protocols import BENCHMARKS, Benchmark, columns_of
 from flows import stages
 from flows.funnel import publish_markdown
-from flows.profile import Profile, as_profile
+from flows.profile import Profile, as_profile, check_inputs
 from flows.scores import missing_benchmarks, model_parameters, rows_markdown, score_rows
 from flows.scoring import ScoringConfig
 from flows.session import Session, session, session_of
@@ -131,11 +131,7 @@ def _scorable(run: Session, model: str) -> Scorable:
 def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
     profile = run.profile
     if profile.inputs.benchmarks is not None:
-        if not profile.inputs.benchmarks.is_dir():
-            raise ProfileError(
-                f"there is no folder of benchmarks {profile.inputs.benchmarks}; "
-                "give one with --benchmarks"
-            )
+        check_inputs(profile.inputs)
         return Benchmarks(profile.inputs.benchmarks, None)
     if profile.demo_benchmarks is None or held_out is None:
         raise ProfileError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from flows.profile import Profile, as_profile
 from flows.session import Session, session, session_of
 from flows.work import PartSpec, is_transient, make, whole
 from infra.call import PartRecord
-from infra.children import log_tail
+from infra.children import log_tail, signal_group
 from infra.errors import ChildDied, StageFailed, Stopped
 from infra.files import files_below
 from infra.parts import describe_file, publish_part
@@ -120,7 +122,13 @@ def _launch(run: Session, spec: PartSpec, training: TrainSpec) -> None:
             environment={**os.environ, **extra},
         ) as launched,
     ):
-        _follow(run, spec, training, launched)
+        try:
+            _follow(run, spec, training, launched)
+        except BaseException:  # a cancelled flow run, above all: let it save before it is ended
+            signal_group(launched, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launched.wait(_SAVE_GRACE_S)
+            raise
     run.children.check()
     outcome = read_outcome(training.work)
     if outcome is not None and outcome.state == "finished":

@@ -72,7 +72,7 @@ def wait_for(condition, run: subprocess.Popen[bytes], what: str) -> None:
 
 
 def is_at_work(store: Path, stage: str) -> bool:
-    """Whether some artifact of the stage is begun, has something in its scratch, and no manifest."""
+    """Whether some artifact of the stage has something in its scratch and no manifest."""
     return any(
         any(path.is_dir() for path in work.iterdir())
         for work in store.glob(f"{stage}/*/.work")

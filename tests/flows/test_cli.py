@@ -57,7 +57,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     program = (
         "import sys; from flows.cli import main; main(['--help']);"
         "heavy = {'torch', 'prefect', 'pyarrow', 'duckdb', 'trafilatura', 'numpy', 'pydantic'};"
-        "sys.exit(', '.join(heavy & set(sys.modules)))"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -112,9 +112,10 @@ def test_replay_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     import urllib.error
     import urllib.request
 
-    from tests.webtext.small_web import write_small_web
+    from tests.webtext.small_web import page, record, write_archive
 
-    archive, url, body = write_small_web(tmp_path)
+    url, body = "http://example.com/page", page("replayed")
+    archive = write_archive(tmp_path / "pages.warc.gz", [record(url, body)])
     serving = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "replay", "--port", "0", str(archive)],
         stdout=subprocess.PIPE,
