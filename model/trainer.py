@@ -182,7 +182,7 @@ def timings(
     tokens = spec.training.sequences_per_step * spec.network.context
     mean_s = (now - started) / (step - first + 1)
     return {
-        "tokens_per_s": round(tokens / (now - began), 1),
+        "tokens_per_second": round(tokens / (now - began), 1),
         "step_s": round(now - began, 4),
         "left_s": round(mean_s * (spec.training.steps - step), 1),
     }

@@ -101,7 +101,7 @@ def test_traces(unbroken: TrainSpec) -> None:
     assert set(trace[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
     metrics = read_steps(unbroken.work / "metrics.jsonl")
     assert [line["step"] for line in metrics] == list(range(1, 21))
-    assert set(metrics[0]) == set(trace[0]) | {"tokens_per_s", "step_s", "left_s"}
+    assert set(metrics[0]) == set(trace[0]) | {"tokens_per_second", "step_s", "left_s"}
     assert metrics[-1]["left_s"] == 0
 
 
@@ -270,6 +270,7 @@ def test_commands(tmp_path: Path) -> None:
     command, environment = launch_command(path)
     assert command[1:] == ["-m", "model.train", "--spec", str(path)]
     assert environment["OMP_NUM_THREADS"] == "2"
+    assert environment["OMP_WAIT_POLICY"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     assert environment["WEBTEXT_SUPERVISOR_PID"] == str(os.getpid())
     with pytest.raises(SettingsError, match="2 ranks need launcher"):
         launch_command(path, ranks=2)
