@@ -29,9 +29,10 @@ _QUIET = {
     # Prefect's own log lines go to its database; the terminal shows the run's progress.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
-_SERVER_ONLY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 # The server of one run schedules nothing, cleans up nothing and shows no pages.
 _ONE_RUN_ONLY = {
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
     "PREFECT_UI_ENABLED": "0",
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
@@ -47,7 +48,7 @@ class TemporaryServer:
 
     def __init__(self, home: Path, *, schedules: bool) -> None:
         self._home = home
-        self._environment = _SERVER_ONLY if schedules else _SERVER_ONLY | _ONE_RUN_ONLY
+        self._environment = {} if schedules else _ONE_RUN_ONLY
         self._log = home / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0

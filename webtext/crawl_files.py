@@ -118,5 +118,5 @@ def _table_row(entry: Entry, link_id: bytes, partition: int, start: int) -> dict
         "warc_length": entry.record_length if recorded else None,
         "payload_digest": entry.digest,
         "payload_bytes": entry.payload_bytes,
-        "captured_at": entry.captured_at,
+        "captured_at": None if entry.captured_at is None else entry.captured_at * 1000,
     }

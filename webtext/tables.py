@@ -64,7 +64,7 @@ CAPTURES = pa.schema(
         pa.field("warc_length", pa.int64()),
         pa.field("payload_digest", pa.string()),
         pa.field("payload_bytes", pa.int64()),
-        pa.field("captured_at", pa.timestamp("s", tz="UTC")),
+        pa.field("captured_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
 
