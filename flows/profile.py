@@ -78,6 +78,7 @@ class Profile(_Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
     """The readable part of the artifacts' names."""
     description: str = ""
+    """What the profile is for; the model card repeats it."""
     partitions: int = Field(default=8, ge=1, le=65536)
     """Partitions of the corpus, fixed for its life; the sections that need it take it from here."""
     inputs: Inputs = Inputs()
@@ -99,6 +100,7 @@ class Profile(_Section):
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()
     runtime: Runtime = Runtime()
+    """How the run is done."""
 
     @model_validator(mode="before")
     @classmethod
