@@ -1,7 +1,5 @@
 """The corpus flow: from dumps of submissions to shards of tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The evaluate flow: a model's scores in the ten columns, a task a benchmark file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pipeline flow: submissions to a score table and a model card, in one go."""
 
-from __future__ import annotations
-
 from prefect import flow
 
 from flows import stages

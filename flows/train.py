@@ -1,7 +1,5 @@
 """The train flow: shards to a GPT-2, by the DeepSpeed trainer in a process group of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
