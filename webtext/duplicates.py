@@ -22,8 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
@@ -260,6 +258,10 @@ def _join_pairs(
     """Join the clusters of each pair; a cluster's survivor is its least rank."""
     if left.size == 0:
         return
+    # Imported here: half a second that whoever reads the config alone need not spend.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     clusters, inverse = np.unique(
         np.concatenate((survivors[left], survivors[right])), return_inverse=True
     )
