@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,11 +105,20 @@ def run(
     debug: DebugOption = False,  # noqa: ARG001  read by `main`
 ) -> None:
     """Run the whole pipeline: submissions to a trained model, its scores and its card."""
-    settings = _settings(
+    options = Options(
         profile, set_, store, workers,
-        submissions=submissions, replay=replay, gateway=gateway, benchmarks=benchmarks,
+        {
+            "submissions": submissions, "replay": replay,
+            "gateway": gateway, "benchmarks": benchmarks,
+        },
     )  # fmt: skip
-    made = _in_flow(settings, lambda: _pipeline(settings))
+
+    def flow(settings: Profile) -> dict[str, str]:
+        from flows.pipeline import pipeline
+
+        return pipeline(settings)
+
+    settings, made = _in_flow(options, flow)
     _print_result(settings, made)
 
 
@@ -125,16 +135,17 @@ def corpus(
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Make the corpus alone: submissions to shards of tokens."""
-    settings = _settings(
-        profile, set_, store, workers, submissions=submissions, replay=replay, gateway=gateway
-    )
+    options = Options(
+        profile, set_, store, workers,
+        {"submissions": submissions, "replay": replay, "gateway": gateway},
+    )  # fmt: skip
 
-    def flow() -> dict[str, str]:
+    def flow(settings: Profile) -> dict[str, str]:
         from flows.corpus import corpus as corpus_flow
 
         return corpus_flow(settings)
 
-    made = _in_flow(settings, flow)
+    settings, made = _in_flow(options, flow)
     console().print(f"\nThe shards are in [bold]{settings.runtime.store / made['shards']}[/]")
 
 
@@ -153,14 +164,14 @@ def train(
     Args:
         shards: the shards artifact, for example shards/laptop-3f9c2a7b10de or its first letters.
     """
-    settings = _settings(profile, set_, store, workers)
+    options = Options(profile, set_, store, workers, {})
 
-    def flow() -> dict[str, str]:
+    def flow(settings: Profile) -> dict[str, str]:
         from flows.train import train as train_flow
 
         return train_flow(settings, shards)
 
-    made = _in_flow(settings, flow)
+    settings, made = _in_flow(options, flow)
     console().print(f"\nThe model is in [bold]{settings.runtime.store / made['model']}[/]")
 
 
@@ -181,14 +192,14 @@ def eval_(
     Args:
         model: a model artifact of the store, or a folder with a Hugging Face GPT-2.
     """
-    settings = _settings(profile, set_, store, workers, benchmarks=benchmarks)
+    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
 
-    def flow() -> dict[str, str]:
+    def flow(settings: Profile) -> dict[str, str]:
         from flows.evaluate import evaluate
 
         return evaluate(settings, model, held_out)
 
-    made = _in_flow(settings, flow)
+    settings, made = _in_flow(options, flow)
     _print_scores(settings, made, _model_folder(settings.runtime.store, model))
 
 
@@ -327,7 +338,7 @@ def serve(
     """
     from flows.serve import serve_pipeline
 
-    serve_pipeline(console(), _settings(profile, set_, store, workers), cron)
+    serve_pipeline(console(), _settings(Options(profile, set_, store, workers, {})), cron)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -350,40 +361,48 @@ def console() -> Console:
     return out if out.is_terminal else Console(stderr=True, soft_wrap=True, width=_LOG_WIDTH)
 
 
-def _settings(
-    profile: str,
-    assignments: tuple[str, ...],
-    store: Path | None,
-    workers: int | None,
-    **inputs: Any,
-) -> Profile:
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a run: a profile, and what to change in it."""
+
+    profile: str
+    assignments: tuple[str, ...]
+    store: Path | None
+    workers: int | None
+    inputs: dict[str, Any]
+
+
+def _settings(options: Options) -> Profile:
     """The profile with what the command line changes."""
     from flows.profile import Inputs, check_inputs, load_profile
 
-    settings = load_profile(profile, assignments)
-    given = {name: value for name, value in inputs.items() if value}
+    settings = load_profile(options.profile, options.assignments)
+    given = {name: value for name, value in options.inputs.items() if value}
     merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
     check_inputs(merged)
+    changes = {"store": options.store, "workers": options.workers}
     runtime = settings.runtime.model_copy(
-        update={
-            name: value
-            for name, value in (("store", store), ("workers", workers))
-            if value is not None
-        }
+        update={name: value for name, value in changes.items() if value is not None}
     )
     return settings.model_copy(update={"inputs": merged, "runtime": runtime})
 
 
-def _in_flow(settings: Profile, flow: Callable[[], dict[str, str]]) -> dict[str, str]:
+def _store_folder(options: Options) -> Path:
+    """The store, known before the profile is understood in full."""
+    if options.store is not None:
+        return options.store
+    from infra.profiles import override, read_profile
+
+    runtime = override(read_profile(options.profile), options.assignments).get("runtime", {})
+    return Path(str(runtime.get("store", "runs")) if isinstance(runtime, dict) else "runs")
+
+
+def _in_flow(
+    options: Options, flow: Callable[[Profile], dict[str, str]]
+) -> tuple[Profile, dict[str, str]]:
     from flows.running import run_flow
 
-    return run_flow(console(), settings, flow)
-
-
-def _pipeline(settings: Profile) -> dict[str, str]:
-    from flows.pipeline import pipeline
-
-    return pipeline(settings)
+    return run_flow(console(), _store_folder(options), lambda: _settings(options), flow)
 
 
 def _print_result(settings: Profile, made: dict[str, str]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from flows.profile import Profile
 from flows.progress import TerminalReporter
 from flows.server import prefect_api
 from infra.errors import Stopped
 from infra.store import Store
+
+if TYPE_CHECKING:
+    from flows.profile import Profile
 
 Result = TypeVar("Result")
 
@@ -24,25 +27,40 @@ _EXIT_AT_ONCE = 130
 _DRAIN_S = 5.0
 
 
-def run_flow(console: Console, profile: Profile, flow: Callable[[], Result]) -> Result:
+def run_flow(
+    console: Console,
+    store: Path,
+    load: Callable[[], Profile],
+    flow: Callable[[Profile], Result],
+) -> tuple[Profile, Result]:
     """Run a flow with bars on the terminal and everything stopped cleanly by Ctrl-C.
 
-    `flow` imports Prefect itself, after its server was started.
+    Args:
+        console: where it is told how the run goes.
+        store: the store's folder, where Prefect's own folder is too.
+        load: gives the profile; it imports most of the project, while Prefect's server starts.
+        flow: runs the flow; it imports Prefect, after its address is known.
 
     Raises:
         Stopped: by SIGINT or SIGTERM; what is finished is kept.
     """
-    store = profile.runtime.store
-    Store(store).prepare()
-    with prefect_api(store / "prefect") as server, _stopping_on_signals(console) as was_stopped:
-        from flows.session import reporting_to  # imports Prefect, while its server starts
+    home = store / "prefect"
+    with prefect_api(home) as server, _stopping_on_signals(console) as was_stopped:
+        # A new database takes the server long to make: see first that the profile can be used.
+        if server is not None and (home / "prefect.db").is_file():
+            server.begin()
+        profile = load()
+        Store(store).prepare()
+        if server is not None:
+            server.begin()
+        from flows.session import reporting_to  # imports Prefect
 
         if server is not None:
             server.wait()
         records = _sending_records(own_server=server is not None)
         with records, reporting_to(TerminalReporter(console)):
             try:
-                return flow()
+                return profile, flow(profile)
             except Exception:
                 if was_stopped():
                     raise Stopped from None
@@ -79,13 +97,12 @@ def _stopping_on_signals(console: Console) -> Iterator[Callable[[], bool]]:
         if stopped:
             os._exit(_EXIT_AT_ONCE)
         stopped = True
-        from flows.session import stop_all
-
         console.print(
             f"\n[yellow]{signal.Signals(number).name}: stopping; what is done is kept "
             "(once more to end at once)[/]"
         )
-        if not stop_all():
+        session = sys.modules.get("flows.session")
+        if session is None or not session.stop_all():
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -19,6 +19,8 @@ def serve_pipeline(console: Console, profile: Profile, cron: str) -> None:
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
     Store(profile.runtime.store).prepare()
     with prefect_api(profile.runtime.store / "prefect", schedules=True) as server:
+        if server is not None:
+            server.begin()
         from flows.pipeline import pipeline
 
         if server is not None:

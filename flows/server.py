@@ -55,21 +55,25 @@ class TemporaryServer:
         self._start_lock: contextlib.ExitStack | None = None
 
     def begin(self) -> None:
-        """Start the server's process and point Prefect, when it is imported, at it."""
+        """Start the server's process, once, and point Prefect, when it is imported, at it."""
+        if self._process is not None:
+            return
         self._home.mkdir(parents=True, exist_ok=True)
         self._start_lock = contextlib.ExitStack()
         self._start_lock.enter_context(_start_lock(self._home))
         self._port = _free_port()
         os.environ["PREFECT_HOME"] = str(self._home.resolve())
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{self._port}/api"
-        server = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-        options = ["--host", "127.0.0.1", "--port", str(self._port)]
-        options += ["--log-level", "error", "--lifespan", "on"]
-        # The guard's own import of the project must not depend on the current folder.
-        guard = [sys.executable, "-m", "infra.orphans", str(os.getpid()), "--"]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.temporary_server",
+            str(os.getpid()),
+            str(self._port),
+        ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*guard, sys.executable, *server, *options],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -109,7 +113,9 @@ class TemporaryServer:
 
 @contextlib.contextmanager
 def prefect_api(home: Path, *, schedules: bool = False) -> Iterator[TemporaryServer | None]:
-    """Start a temporary server unless PREFECT_API_URL names one; call `wait` before a flow runs.
+    """A temporary server, unless PREFECT_API_URL names one, ended with the block.
+
+    Whoever runs a flow calls its `begin`, imports Prefect, and calls its `wait`.
 
     Args:
         home: Prefect's folder, with its database.
@@ -122,7 +128,6 @@ def prefect_api(home: Path, *, schedules: bool = False) -> Iterator[TemporarySer
         return
     server = TemporaryServer(home, schedules=schedules)
     try:
-        server.begin()
         yield server
     finally:
         server.close()
