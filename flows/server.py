@@ -73,7 +73,7 @@ class TemporaryServer:
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*serve, str(os.getpid()), str(self._port)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
