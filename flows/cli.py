@@ -19,6 +19,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from flows.profile import Profile
+    from flows.progress import Reporter
     from infra.store import Artifact, Store
 
 EXIT_ERROR = 1
@@ -118,7 +119,12 @@ def run(
 
         return pipeline(settings)
 
-    settings, made = _in_flow(options, flow)
+    def shortcut(settings: Profile, reporter: Callable[[], Reporter]) -> dict[str, str] | None:
+        from flows.reuse import reuse_pipeline
+
+        return reuse_pipeline(settings, reporter)
+
+    settings, made = _in_flow(options, flow, shortcut)
     _print_result(settings, made)
 
 
@@ -398,11 +404,14 @@ def _store_folder(options: Options) -> Path:
 
 
 def _in_flow(
-    options: Options, flow: Callable[[Profile], dict[str, str]]
+    options: Options,
+    flow: Callable[[Profile], dict[str, str]],
+    shortcut: Callable[[Profile, Callable[[], Reporter]], dict[str, str] | None] | None = None,
 ) -> tuple[Profile, dict[str, str]]:
     from flows.running import run_flow
 
-    return run_flow(console(), _store_folder(options), lambda: _settings(options), flow)
+    store = _store_folder(options)
+    return run_flow(console(), store, lambda: _settings(options), flow, shortcut)
 
 
 def _print_result(settings: Profile, made: dict[str, str]) -> None:

@@ -33,10 +33,14 @@ def corpus(profile: Profile | str) -> dict[str, str]:
     """Make the corpus of a profile; gives the artifact of each stage by its stage's name."""
     settings = as_profile(profile)
     with session("corpus", settings, settings.runtime) as run:
-        sources = _sources(run)
-        made = {artifact.stage: artifact for artifact in _stages(run, sources)}
-        _publish_funnel(made)
-        return {stage: artifact.label for stage, artifact in made.items()}
+        made = make_corpus(run)
+        _publish_funnel(run, made)
+        return made
+
+
+def make_corpus(run: Session) -> dict[str, str]:
+    """Make or find the artifacts from the dumps to the shards; their labels by stage."""
+    return {artifact.stage: artifact.label for artifact in _stages(run, _sources(run))}
 
 
 def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
@@ -85,6 +89,7 @@ def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part
     profile, runtime = run.profile, run.runtime
     inputs: Inputs = {"links": links, "replay": sources.archive_inputs}
     artifact = planned(run, stages.CAPTURES, profile.crawl, inputs)
+    run.expect_work(artifact)
     with replaying(run, sources.archives, needed=not artifact.is_finished) as gateway:
         arguments = {
             "gateway": gateway or profile.inputs.gateway,
@@ -114,10 +119,9 @@ def _sources(run: Session) -> Sources:
     return Sources(dumps, archives, [web.as_input("dump")], [web.as_input("replay")])
 
 
-def _publish_funnel(made: Mapping[str, Artifact]) -> None:
+def _publish_funnel(run: Session, made: Mapping[str, str]) -> None:
     counted = [
-        (stage, made[stage.name].manifest().counts) for stage in stages.FUNNEL if stage.name in made
+        (stage, run.store.find(made[stage.name]).manifest().counts) for stage in stages.FUNNEL
     ]
-    publish_markdown(
-        "funnel", "## From submissions to shards\n\n" + funnel_markdown(funnel_rows(counted))
-    )
+    table = funnel_markdown(funnel_rows(counted))
+    publish_markdown("funnel", f"## From submissions to shards\n\n{table}")

@@ -1,6 +1,6 @@
 """The evaluate flow: a model's scores in the ten columns, a task a benchmark file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class Benchmarks:
         return [describe_source(run.store.root, "benchmark", path) for path in paths]
 
 
+ScoreAll = Callable[[Session, Scorable, Benchmarks], dict[Benchmark, Artifact]]
+"""Makes the scores of all benchmarks: by Prefect's tasks, or in turn."""
+
+
 @flow(name="evaluate", persist_result=False, task_runner=THREADS)
 def evaluate(profile: Profile | str, model: str, held_out: str | None = None) -> dict[str, str]:
     """Score a model on the profile's benchmarks.
@@ -61,12 +65,21 @@ def evaluate(profile: Profile | str, model: str, held_out: str | None = None) ->
     """
     settings = as_profile(profile)
     with session("evaluate", settings, settings.runtime) as run:
-        scorable = _scorable(run, model)
-        files = _benchmarks(run, held_out)
-        made = _score_all(run, scorable, files)
-        _publish_scores(scorable, made, files)
-        labels = {f"scores/{name}": artifact.label for name, artifact in made.items()}
-        return labels | ({files.cut.stage: files.cut.label} if files.cut else {})
+        made = make_scores(run, model, held_out, _submit_all)
+        _publish_scores(run, model, made)
+        return made
+
+
+def make_scores(
+    run: Session, model: str, held_out: str | None, score_all: ScoreAll
+) -> dict[str, str]:
+    """Make or find the scores of a model; labels by `scores/BENCHMARK`."""
+    scorable, files = _scorable(run, model), _benchmarks(run, held_out)
+    labels = {
+        f"scores/{name}": artifact.label
+        for name, artifact in score_all(run, scorable, files).items()
+    }
+    return labels | ({files.cut.stage: files.cut.label} if files.cut else {})
 
 
 @task(
@@ -82,6 +95,17 @@ def score(run_id: str, benchmark: Benchmark, scorable: Scorable, files: Benchmar
     """Make the scores of one benchmark file."""
     run = session_of(run_id)
     assert run is not None
+    return _score_file(run, benchmark, scorable, files)
+
+
+def score_in_turn(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benchmark, Artifact]:
+    """Score what has a file, one after the other and without Prefect."""
+    return {name: _score_file(run, name, scorable, files) for name in _wanted(run, files)}
+
+
+def _score_file(
+    run: Session, benchmark: Benchmark, scorable: Scorable, files: Benchmarks
+) -> Artifact:
     return make(
         run,
         stages.SCORES,
@@ -147,14 +171,19 @@ def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
     return Benchmarks(cut.path, cut)
 
 
-def _score_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benchmark, Artifact]:
-    """Score what has a file, as many at once as the run has workers."""
-    waiting = [
+def _wanted(run: Session, files: Benchmarks) -> list[Benchmark]:
+    """The benchmarks that have a file and fill a wanted column."""
+    return [
         name
         for name in BENCHMARKS
         if missing_reason(name, files.folder) is None
         and scoring_config(run.profile, name).evaluation.columns
     ]
+
+
+def _submit_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benchmark, Artifact]:
+    """Score what has a file, as many at once as the run has workers."""
+    waiting = _wanted(run, files)
     running: dict[PrefectFuture[Artifact], Benchmark] = {}
     made: dict[Benchmark, Artifact] = {}
     while waiting or running:
@@ -172,12 +201,10 @@ def _score_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benc
     return made
 
 
-def _publish_scores(
-    scorable: Scorable, made: Mapping[Benchmark, Artifact], files: Benchmarks
-) -> None:
+def _publish_scores(run: Session, model: str, made: Mapping[str, str]) -> None:
     rows = score_rows(
-        [artifact.path for artifact in made.values()],
-        missing_benchmarks(files.folder),
-        model_parameters(scorable.folder),
+        [run.store.root / label for role, label in made.items() if role.startswith("scores/")],
+        missing_benchmarks(benchmarks_folder(run.profile, made)),
+        model_parameters(_scorable(run, model).folder),
     )
     publish_markdown("scores", "## Zero-shot scores\n\n" + rows_markdown(rows))

@@ -61,10 +61,13 @@ class StageState:
         self.began = time.monotonic()
         self.facts: dict[str, float] = {}
         self._done: dict[str, int] = {}
+        self._before: dict[str, int] = {}
         self._total: dict[str, int | None] = {}
 
     def update(self, part: str, done: int, total: int | None, facts: dict[str, float]) -> None:
         """Take in what a part reported."""
+        # What a part has done when it is first heard of was done before: it says nothing of the rate.
+        self._before.setdefault(part, done)
         self._done[part] = done
         self._total[part] = total
         self.facts = facts
@@ -87,7 +90,8 @@ class StageState:
     def text(self) -> str:
         """For example `812 pages, 43/s, loss 6.21`."""
         seconds = max(time.monotonic() - self.began, 1e-3)
-        pieces = [f"{self.done:,} {self.unit}", f"{self.done / seconds:,.1f}/s"]
+        rate = (self.done - sum(self._before.values())) / seconds
+        pieces = [f"{self.done:,} {self.unit}", f"{rate:,.1f}/s"]
         pieces += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.facts.items()]
         return ", ".join(pieces)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from flows.progress import TerminalReporter
+from flows.progress import Reporter, TerminalReporter
 from flows.server import prefect_api
 from infra.errors import Stopped
 from infra.store import Store
@@ -32,6 +32,7 @@ def run_flow(
     store: Path,
     load: Callable[[], Profile],
     flow: Callable[[Profile], Result],
+    shortcut: Callable[[Profile, Callable[[], Reporter]], Result | None] | None = None,
 ) -> tuple[Profile, Result]:
     """Run a flow with bars on the terminal and everything stopped cleanly by Ctrl-C.
 
@@ -40,6 +41,8 @@ def run_flow(
         store: the store's folder, where Prefect's own folder is too.
         load: gives the profile; it imports most of the project, while Prefect's server starts.
         flow: runs the flow; it imports Prefect, after its address is known.
+        shortcut: gives what the flow would, where that needs no work; with a Prefect server of the
+            user's own it is not asked, so that the server knows of every run.
 
     Raises:
         Stopped: by SIGINT or SIGTERM; what is finished is kept.
@@ -51,6 +54,10 @@ def run_flow(
             server.begin()
         profile = load()
         Store(store).prepare()
+        if server is not None and shortcut is not None:
+            there = shortcut(profile, lambda: TerminalReporter(console))
+            if there is not None:
+                return profile, there
         if server is not None:
             server.begin()
         from flows.session import reporting_to  # imports Prefect

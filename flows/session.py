@@ -23,6 +23,10 @@ from infra.runs import Run, Use, new_run, write_run
 from infra.store import Artifact, Store
 
 
+class WorkToDo(Exception):  # noqa: N818
+    """Something that a run needs is not in the store yet."""
+
+
 @dataclass
 class Session:
     """One run of the pipeline, or of a part of it."""
@@ -33,6 +37,8 @@ class Session:
     run: Run
     reporter: Reporter
     children: Children
+    reuse_only: bool = False
+    """Whether the session only looks: what is not there raises `WorkToDo` instead of being made."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
@@ -40,7 +46,17 @@ class Session:
         use = Use.model_validate({"artifact": artifact.label, "how": how, "seconds": seconds})
         with self._lock:
             self.run.uses.append(use)
-            write_run(self.store.root, self.run)
+            if not self.reuse_only:
+                write_run(self.store.root, self.run)
+
+    def expect_work(self, artifact: Artifact) -> None:
+        """Call before any work on an artifact that is not finished.
+
+        Raises:
+            WorkToDo: the session only looks.
+        """
+        if self.reuse_only and not artifact.is_finished:
+            raise WorkToDo(artifact.label)
 
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)

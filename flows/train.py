@@ -38,21 +38,28 @@ def train(profile: Profile | str, shards: str) -> dict[str, str]:
     """Train the profile's model on a shards artifact; gives the model's label."""
     settings = as_profile(profile)
     with session("train", settings, settings.runtime) as run:
-        source = run.store.find(shards)
-        model = make(
-            run,
-            stages.MODEL,
-            {
-                "network": settings.model.model_dump(mode="json"),
-                "training": settings.train.model_dump(mode="json"),
-            },
-            {"shards": source},
-            whole(),
-            {},
-            run=lambda spec: train_model(spec, settings.checkpoints),
-        )
-        _publish_losses(model)
-        return {stages.MODEL.name: model.label}
+        made = make_model(run, shards)
+        _publish_losses(run.store.find(made[stages.MODEL.name]))
+        return made
+
+
+def make_model(run: Session, shards: str) -> dict[str, str]:
+    """Train or find the profile's model; its label by its stage's name."""
+    profile = run.profile
+    model = make(
+        run,
+        stages.MODEL,
+        {
+            "network": profile.model.model_dump(mode="json"),
+            "training": profile.train.model_dump(mode="json"),
+            "ranks": run.runtime.ranks,  # sums are split among them
+        },
+        {"shards": run.store.find(shards)},
+        whole(),
+        {},
+        run=lambda spec: train_model(spec, profile.checkpoints),
+    )
+    return {stages.MODEL.name: model.label}
 
 
 @task(
@@ -96,7 +103,8 @@ def _training_spec(spec: PartSpec, checkpoints: CheckpointConfig) -> TrainSpec:
             "work": spec.work / "training",
             "destination": spec.call.scratch,
             "vocabulary": vocabulary_folder(),
-            **spec.call.arguments["config"],
+            "network": spec.call.arguments["config"]["network"],
+            "training": spec.call.arguments["config"]["training"],
             "checkpoints": checkpoints,
         }
     )

@@ -143,6 +143,7 @@ def make(
         **arguments,
         "config": artifact.identity.config,
     }
+    session.expect_work(artifact)
     how = "reused"
     while not artifact.is_finished:
         session.children.check()

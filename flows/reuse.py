@@ -1,0 +1,80 @@
+"""A pipeline that has nothing to do: seen from the store alone, without starting Prefect.
+
+Every artifact's fingerprint follows from settings and inputs, so whether all of them are there is
+known in a moment. The run is recorded as any other, with everything reused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from flows import stages
+from flows.corpus import make_corpus
+from flows.evaluate import benchmarks_folder, make_scores, score_in_turn
+from flows.profile import Profile
+from flows.progress import Reporter
+from flows.publish import card_artifact
+from flows.scores import missing_benchmarks
+from flows.session import Session, WorkToDo
+from flows.train import make_model
+from infra.children import Children
+from infra.environment import utc_now
+from infra.runs import new_run, write_run
+from infra.store import Store
+
+
+class _Later:
+    """Keeps what stages report until it is known that the whole run is there."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, str, float, str]] = []
+
+    def started(self, stage: str, parts: int, unit: str) -> None:
+        """Nothing is started."""
+
+    def progress(
+        self, stage: str, part: str, done: int, total: int | None, facts: dict[str, float]
+    ) -> None:
+        """Nothing goes on."""
+
+    def part_finished(self, stage: str, part: str) -> None:
+        """No part is done."""
+
+    def finished(self, stage: str, label: str, how: str, seconds: float, summary: str) -> None:
+        """Keep the line."""
+        self.lines.append((stage, label, how, seconds, summary))
+
+    def waiting(self, stage: str, message: str) -> None:
+        """Nothing is waited for."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def reuse_pipeline(profile: Profile, reporter: Callable[[], Reporter]) -> dict[str, str] | None:
+    """What the pipeline flow would give, if all of it is there; None where there is work to do."""
+    store = Store(profile.runtime.store)
+    run = new_run("pipeline", profile.name, os.getpid())
+    later = _Later()
+    children = Children(store.root / "logs" / run.run_id)
+    looking = Session(profile, profile.runtime, store, run, later, children, reuse_only=True)
+    try:
+        made = _pipeline(looking)
+    except WorkToDo:
+        return None
+    shown = reporter()
+    for line in later.lines:
+        shown.finished(*line)
+    shown.close()
+    run.state, run.ended_at = "finished", utc_now()
+    write_run(store.root, run)
+    return made
+
+
+def _pipeline(run: Session) -> dict[str, str]:
+    made = make_corpus(run)
+    made |= make_model(run, made[stages.SHARDS.name])
+    made |= make_scores(run, made[stages.MODEL.name], made[stages.CORPUS.name], score_in_turn)
+    missing = missing_benchmarks(benchmarks_folder(run.profile, made))
+    return made | card_artifact(run, made, missing)
