@@ -66,7 +66,7 @@ class StageState:
 
     def update(self, part: str, done: int, total: int | None, facts: dict[str, float]) -> None:
         """Take in what a part reported."""
-        # What a part has done when it is first heard of was done before: it says nothing of the rate.
+        # What a part has done when it is first heard of was done before, at an unknown rate.
         self._before.setdefault(part, done)
         self._done[part] = done
         self._total[part] = total

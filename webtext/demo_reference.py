@@ -207,6 +207,8 @@ def _mark_up(text: str) -> str:
 def _scrub(text: str) -> str:
     """Remove what tells this machine or this process from others."""
     text = _ADDRESS.sub("", text)
+    if sys.executable:  # `python` or `python3`, in this folder or that: a default of `platform`
+        text = text.replace(sys.executable, "/usr/bin/python3")
     for place in sorted({sys.prefix, sys.base_prefix, sys.exec_prefix}, key=len, reverse=True):
         if len(place) > len("/usr"):
             text = text.replace(place, "/usr")

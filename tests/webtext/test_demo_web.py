@@ -239,3 +239,11 @@ def test_every_page_has_an_address_of_its_own() -> None:
     assert len({place_page(page) for page in pages}) == len(pages)
     assert len(pages) >= 400
     assert sum(page.characters for page in pages) >= 2_000_000
+
+
+def test_pages_do_not_tell_where_python_lies() -> None:
+    from webtext.demo_reference import walk_reference
+
+    page = next(str(page) for page in walk_reference() if "platform" in page.title)
+    assert "executable='/usr/bin/python3'" in page.replace("&#x27;", "'")
+    assert sys.prefix not in page
