@@ -6,6 +6,7 @@ Ctrl-C or SIGTERM (the same command goes on from there).
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -468,12 +469,28 @@ def _explain(error: Exception, *, debug: bool) -> int:
         return EXIT_USAGE  # it has printed its own message
     if debug:
         traceback.print_exception(error)
-    known = type(error).__module__.endswith(".errors")
-    text = str(error) if known else f"{type(error).__name__}: {error}"
+    text = _message(error)
+    known = text is not None
+    text = text or f"{type(error).__name__}: {error}"
     out.print(f"[red]error:[/] {escape(text)}", highlight=False)
     if not known and not debug:
         out.print("This was not foreseen. Add --debug to see where it happened.")
     return EXIT_ERROR
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell of an error that was foreseen: a room's own, or one of the file system."""
+    if type(error).__module__.endswith(".errors"):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "the store"
+        return (
+            f"the disk is full: {where} could not be written; free some space and give the same "
+            "command again, it goes on from here"
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path and its permissions"
+    return None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from infra.children import end_group, log_tail
 from infra.errors import InfraError
 
 _START_TIMEOUT_S = 120.0
+_LEAST_FREE_BYTES = 8_000_000
 _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -91,12 +93,19 @@ class TemporaryServer:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not _answers(self._port):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise InfraError(
-                    f"Prefect's temporary server did not start; its log is {self._log}:\n"
-                    + log_tail(self._log)
-                )
+                raise InfraError(self._why_not())
             time.sleep(0.05)
         self._unlock()
+
+    def _why_not(self) -> str:
+        free = shutil.disk_usage(self._home).free
+        if free < _LEAST_FREE_BYTES:
+            return (
+                f"the disk is full: {free / 1e6:.1f} MB are free for {self._home}, too few for "
+                "Prefect's database; free some space and give the same command again"
+            )
+        last_words = log_tail(self._log)
+        return f"Prefect's temporary server did not start; its log is {self._log}:\n{last_words}"
 
     def close(self) -> None:
         """End the server."""
