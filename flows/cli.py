@@ -39,6 +39,7 @@ app = App(
         "or killed goes on where it was when it is given again; what is there already is reused."
     ),
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
     help_format="markdown",
 )
 

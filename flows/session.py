@@ -119,7 +119,9 @@ def stop_all() -> bool:
 
 
 def _was_stopped(opened: Session, error: BaseException) -> bool:
-    return opened.children.is_stopping or isinstance(error, Stopped | KeyboardInterrupt)
+    # What is no Exception came from outside: Ctrl-C, or Prefect's signal that the run is cancelled.
+    asked = isinstance(error, Stopped) or not isinstance(error, Exception)
+    return asked or opened.children.is_stopping
 
 
 def _flow_run_id() -> str | None:
