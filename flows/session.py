@@ -95,7 +95,7 @@ def session(flow: str, profile: Profile, runtime: Runtime) -> Iterator[Session]:
         yield opened
         run.state = "finished"
     except BaseException as error:
-        run.state = "stopped" if _was_stopped(opened, error) else "failed"
+        run.state = "stopped" if _was_stopped(error) else "failed"
         run.message = str(error) or type(error).__name__
         raise
     finally:
@@ -118,10 +118,9 @@ def stop_all() -> bool:
     return bool(_by_run)
 
 
-def _was_stopped(opened: Session, error: BaseException) -> bool:
+def _was_stopped(error: BaseException) -> bool:
     # What is no Exception came from outside: Ctrl-C, or Prefect's signal that the run is cancelled.
-    asked = isinstance(error, Stopped) or not isinstance(error, Exception)
-    return asked or opened.children.is_stopping
+    return isinstance(error, Stopped) or not isinstance(error, Exception)
 
 
 def _flow_run_id() -> str | None:
