@@ -171,7 +171,7 @@ def generate_text(
     from webtext.vocabulary import gpt2_encoding
 
     encoding = gpt2_encoding()
-    yield from generate(
+    continuations = generate(
         import_model(folder),
         encode=encoding.encode_ordinary,
         decode=encoding.decode,
@@ -183,6 +183,8 @@ def generate_text(
         seed=seed,
         samples=samples,
     )
+    for continuation in continuations:
+        yield prompt + continuation
 
 
 def _grow(tree: Tree, node: Node, shown: set[str]) -> None:

@@ -120,7 +120,9 @@ def test_a_kill_in_every_stage_changes_no_byte(
     assert not list(store.glob("*/*/.work"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_stop_leaves_nothing_running_and_says_how_to_go_on(
     undisturbed: dict[str, dict[str, str]], shared_api: str, tmp_path: Path, number: int
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_stop_leaves_nothing_running_and_says_how_to_go_on(
     assert list(work.glob("training/checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(
     undisturbed: dict[str, dict[str, str]], shared_api: str, tmp_path: Path
 ) -> None:
