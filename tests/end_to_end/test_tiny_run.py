@@ -242,3 +242,23 @@ def test_gc_keeps_what_the_last_run_uses(copied_store: Path, shared_api: str) ->
         "links", "captures", "documents", "signatures", "duplicates", "corpus", "shards",
     }  # fmt: skip
     assert webtext("verify", "--store", copied_store).code == 0
+
+
+@pytest.mark.slow
+def test_training_and_scoring_are_commands_of_their_own(
+    copied_store: Path, shared_api: str, tmp_path: Path
+) -> None:
+    """Another seed's model from the same shards; then the card's folder, as anybody's GPT-2."""
+    trained = webtext(
+        "train", "shards", "--profile", TINY, "--store", copied_store, "--set", "train.seed=3",
+        api_url=shared_api,
+    )  # fmt: skip
+    assert trained.code == 0, trained.err
+    assert len(list(copied_store.glob("model/*/manifest.json"))) == 2
+    cut = Store(copied_store).find("demo-benchmarks").path
+    scored = webtext(
+        "eval", Store(copied_store).find("card").path, "--profile", TINY, "--benchmarks", cut,
+        "--store", copied_store, api_url=shared_api,
+    )  # fmt: skip
+    assert scored.code == 0, scored.err
+    assert "WikiText103 (PPL)" in scored.err
