@@ -19,6 +19,21 @@ from infra.manifest import Manifest
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.toml"
 TIMEOUT_S = 300
+STAGES = [
+    "demo-web",
+    "submissions",
+    "links",
+    "captures",
+    "documents",
+    "signatures",
+    "duplicates",
+    "corpus",
+    "shards",
+    "model",
+    "demo-benchmarks",
+    "card",
+]
+"""The folders of the store that a run of the demo makes one artifact in, in its order."""
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,8 @@ from pathlib import Path
 import pytest
 
 from infra.store import Store
-from tests.end_to_end.conftest import TINY, Ended, digests, last_run, manifests, webtext
+from tests.end_to_end.conftest import STAGES, TINY, Ended, digests, last_run, manifests, webtext
 
-STAGES = [
-    "demo-web",
-    "submissions",
-    "links",
-    "captures",
-    "documents",
-    "signatures",
-    "duplicates",
-    "corpus",
-    "shards",
-    "model",
-    "demo-benchmarks",
-    "card",
-]
 COLUMNS = 10
 REASONS = {("duplicates", "exact"): "exact_duplicate", ("duplicates", "near"): "near_duplicate"}
 """Planted outcomes of the duplicates table, and what the counts call them."""
