@@ -211,6 +211,7 @@ def test_verify_finds_a_changed_byte_and_a_rerun_remakes_what_was_removed(
     assert digests(copied_store) == whole
 
 
+@pytest.mark.slow
 def test_gc_keeps_what_the_last_run_uses(copied_store: Path, shared_api: str) -> None:
     changed = webtext(
         "corpus", "--profile", TINY, "--store", copied_store, "--set", "links.min_karma=4",
