@@ -6,7 +6,6 @@ Ctrl-C or SIGTERM (the same command goes on from there).
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -483,15 +482,12 @@ def _message(error: Exception) -> str | None:
     """What to tell of an error that was foreseen: a room's own, or one of the file system."""
     if type(error).__module__.endswith(".errors"):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = error.filename or "the store"
-        return (
-            f"the disk is full: {where} could not be written; free some space and give the same "
-            "command again, it goes on from here"
-        )
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}; check the path and its permissions"
-    return None
+    if not isinstance(error, OSError):
+        return None
+    from infra.errors import explain_os_error
+
+    named = f"{error.filename}: {error.strerror}; check the path" if error.filename else None
+    return explain_os_error(error, "the store") or named
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Sources:
 def corpus(profile: Profile | str) -> dict[str, str]:
     """Make the corpus of a profile; gives the artifact of each stage by its stage's name."""
     settings = as_profile(profile)
-    with session("corpus", settings, settings.runtime) as run:
+    with session("corpus", settings) as run:
         made = make_corpus(run)
         _publish_funnel(run, made)
         return made

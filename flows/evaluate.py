@@ -6,17 +6,18 @@ from pathlib import Path
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 
 from eval.files import benchmark_paths, missing_reason
 from eval.protocols import BENCHMARKS, Benchmark, columns_of
+from eval.table import render_markdown
 from flows import stages
 from flows.funnel import publish_markdown
 from flows.profile import Profile, as_profile, check_inputs
-from flows.scores import missing_benchmarks, model_parameters, rows_markdown, score_rows
+from flows.scores import missing_benchmarks, model_parameters, score_rows
 from flows.scoring import ScoringConfig
 from flows.session import Session, session, session_of
-from flows.work import THREADS, is_transient, make, run_part, whole
+from flows.work import THREADS, in_window, is_transient, make, run_part, whole
 from infra.errors import ProfileError
 from infra.manifest import MANIFEST_NAME, InputRecord
 from infra.sources import describe_source
@@ -64,7 +65,7 @@ def evaluate(profile: Profile | str, model: str, held_out: str | None = None) ->
         Labels of the scores, by `scores/BENCHMARK`; a benchmark without a file has none.
     """
     settings = as_profile(profile)
-    with session("evaluate", settings, settings.runtime) as run:
+    with session("evaluate", settings) as run:
         made = make_scores(run, model, held_out, _submit_all)
         _publish_scores(run, model, made)
         return made
@@ -183,20 +184,11 @@ def _wanted(run: Session, files: Benchmarks) -> list[Benchmark]:
 
 def _submit_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Benchmark, Artifact]:
     """Score what has a file, as many at once as the run has workers."""
-    waiting = _wanted(run, files)
-    running: dict[PrefectFuture[Artifact], Benchmark] = {}
-    made: dict[Benchmark, Artifact] = {}
-    while waiting or running:
-        while waiting and len(running) < run.runtime.workers:
-            name = waiting.pop(0)
-            running[score.submit(run.run.run_id, name, scorable, files)] = name
-        done = next(as_completed(list(running)))
-        name = running.pop(done)
-        try:
-            made[name] = done.result()
-        except BaseException:
-            run.children.stop()
-            raise
+
+    def submit(name: Benchmark) -> PrefectFuture[Artifact]:
+        return score.submit(run.run.run_id, name, scorable, files)
+
+    made = dict(in_window(run, _wanted(run, files), submit))
     run.children.retire(stages.SCORES.function)
     return made
 
@@ -207,4 +199,4 @@ def _publish_scores(run: Session, model: str, made: Mapping[str, str]) -> None:
         missing_benchmarks(benchmarks_folder(run.profile, made)),
         model_parameters(_scorable(run, model).folder),
     )
-    publish_markdown("scores", "## Zero-shot scores\n\n" + rows_markdown(rows))
+    publish_markdown("scores", "## Zero-shot scores\n\n" + render_markdown(rows))

@@ -17,7 +17,7 @@ from flows.work import THREADS
 def pipeline(profile: Profile | str) -> dict[str, str]:
     """Run a profile end to end; gives the label of each artifact by its stage's name."""
     settings = as_profile(profile)
-    with session("pipeline", settings, settings.runtime) as run:
+    with session("pipeline", settings) as run:
         made = corpus(settings)
         made |= train(settings, shards=made[stages.SHARDS.name])
         made |= evaluate(settings, model=made[stages.MODEL.name], held_out=made[stages.CORPUS.name])

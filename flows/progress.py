@@ -57,7 +57,6 @@ class StageState:
     def __init__(self, parts: int, unit: str) -> None:
         self.parts = parts
         self.unit = unit
-        self.finished_parts = 0
         self.began = time.monotonic()
         self.facts: dict[str, float] = {}
         self._done: dict[str, int] = {}
@@ -136,10 +135,8 @@ class TerminalReporter:
             self._bars.update(self._tasks[stage], completed=state.share, text=state.text())
             self._say_plainly(stage, state)
 
-    def part_finished(self, stage: str, part: str) -> None:  # noqa: ARG002
-        """Count a part that is whole."""
-        with self._lock:
-            self._states[stage].finished_parts += 1
+    def part_finished(self, stage: str, part: str) -> None:
+        """The bar shows it already."""
 
     def finished(self, stage: str, label: str, how: str, seconds: float, summary: str) -> None:
         """Replace the bar by a line that stays."""

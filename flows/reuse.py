@@ -58,7 +58,7 @@ def reuse_pipeline(profile: Profile, reporter: Callable[[], Reporter]) -> dict[s
     run = new_run("pipeline", profile.name, os.getpid())
     later = _Later()
     children = Children(store.root / "logs" / run.run_id)
-    looking = Session(profile, profile.runtime, store, run, later, children, reuse_only=True)
+    looking = Session(profile, store, run, later, children, reuse_only=True)
     try:
         made = _pipeline(looking)
     except WorkToDo:

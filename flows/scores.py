@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eval.protocols import BENCHMARKS
 from eval.scores import Score, read_scores
-from eval.table import TableRow, render_markdown, table_rows
+from eval.table import TableRow, table_rows
 
 
 def score_rows(
@@ -19,11 +19,6 @@ def score_rows(
     for folder in scores:
         found += read_scores(folder / "scores.json")
     return table_rows(found, missing=missing, parameters=parameters)
-
-
-def rows_markdown(rows: Iterable[TableRow]) -> str:
-    """The table in Markdown."""
-    return render_markdown(rows)
 
 
 def missing_benchmarks(folder: Path) -> dict[str, str]:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from flows.profile import Profile, Runtime
 from flows.progress import LogReporter, Reporter
@@ -32,7 +31,6 @@ class Session:
     """One run of the pipeline, or of a part of it."""
 
     profile: Profile
-    runtime: Runtime
     store: Store
     run: Run
     reporter: Reporter
@@ -40,6 +38,11 @@ class Session:
     reuse_only: bool = False
     """Whether the session only looks: what is not there raises `WorkToDo` instead of being made."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def runtime(self) -> Runtime:
+        """How the run is done."""
+        return self.profile.runtime
 
     def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
         """Write down that the run made or reused an artifact."""
@@ -76,18 +79,18 @@ def reporting_to(reporter: Reporter) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def session(flow: str, profile: Profile, runtime: Runtime) -> Iterator[Session]:
+def session(flow: str, profile: Profile) -> Iterator[Session]:
     """Join the session of the flow around, or open one and record how it ends."""
     outer = _current.get()
     if outer is not None:
         yield outer
         return
-    store = Store(Path(runtime.store).expanduser())
+    store = Store(profile.runtime.store)
     store.prepare()
     run = new_run(flow, profile.name, os.getpid())
     run.prefect_flow_run_id = _flow_run_id()
     children = Children(store.root / "logs" / run.run_id)
-    opened = Session(profile, runtime, store, run, _reporter.get() or LogReporter(), children)
+    opened = Session(profile, store, run, _reporter.get() or LogReporter(), children)
     write_run(store.root, run)
     token = _current.set(opened)
     _by_run[run.run_id] = opened

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from infra.errors import CorruptArtifact, StoreError
+from infra.files import folder_bytes
 from infra.garbage import find_garbage, remove
 from infra.lineage import Node
 from infra.runs import Run, read_runs
@@ -211,12 +212,11 @@ def _node_text(node: Node) -> str:
 
 def _artifact_row(folder: Path) -> dict[str, object]:
     finished = (folder / "manifest.json").is_file()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     unfinished = (folder / WORK_NAME).is_dir()
     return {
         "artifact": f"{folder.parent.name}/{folder.name}",
         "state": "finished" if finished else "unfinished" if unfinished else "empty",
-        "megabytes": round(size / 1e6, 1),
+        "megabytes": round(folder_bytes(folder) / 1e6, 1),
     }
 
 

@@ -37,7 +37,7 @@ _SAVE_GRACE_S = 120.0
 def train(profile: Profile | str, shards: str) -> dict[str, str]:
     """Train the profile's model on a shards artifact; gives the model's label."""
     settings = as_profile(profile)
-    with session("train", settings, settings.runtime) as run:
+    with session("train", settings) as run:
         made = make_model(run, shards)
         _publish_losses(run.store.find(made[stages.MODEL.name]))
         return made

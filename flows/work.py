@@ -7,10 +7,10 @@ an earlier run finished is not run again. Tasks are submitted in a bounded windo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -41,6 +41,9 @@ THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_worker
 """Runs the flows' tasks; a thread only waits for its child, and the window bounds how many do."""
 
 _POLL_LEASE_S = 0.5
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def _make(
         for spec in specs:
             run(spec)
     else:
-        _run_in_window(session, title, specs)
+        _run_parts(session, stage, title, specs)
     _finish(session, artifact, parts, started_at, began)
     return "made"
 
@@ -222,25 +225,34 @@ def _spec(
     )
 
 
-def _run_in_window(session: Session, title: str, specs: Sequence[PartSpec]) -> None:
-    """Keep as many tasks submitted as there are workers, never all of thousands."""
-    waiting = list(reversed(specs))
-    running: dict[PrefectFuture[dict[str, Any]], PartSpec] = {}
+def in_window(
+    session: Session, items: Sequence[Item], submit: Callable[[Item], PrefectFuture[Result]]
+) -> Iterator[tuple[Item, Result]]:
+    """Keep as many tasks submitted as there are workers, never all of thousands.
+
+    Yields each item with its task's result, as they come. A task that fails stops the run.
+    """
+    waiting = list(reversed(items))
+    running: dict[PrefectFuture[Result], Item] = {}
     while waiting or running:
         while waiting and len(running) < session.runtime.workers:
-            spec = waiting.pop()
-            running[run_part.submit(spec)] = spec
+            item = waiting.pop()
+            running[submit(item)] = item
         done = next(as_completed(list(running)))
-        spec = running.pop(done)
+        item = running.pop(done)
         try:
-            done.result()
+            result = done.result()
         except BaseException:
             # The run is lost; what its other parts have finished is kept for the next one.
             session.children.stop()
             raise
+        yield item, result
+
+
+def _run_parts(session: Session, stage: Stage, title: str, specs: Sequence[PartSpec]) -> None:
+    for spec, _counts in in_window(session, specs, run_part.submit):
         session.reporter.part_finished(title, spec.part)
-    for function in {spec.call.function for spec in specs}:
-        session.children.retire(function)
+    session.children.retire(stage.function)
 
 
 def _finish(

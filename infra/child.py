@@ -14,7 +14,6 @@ when its standard input does: when the parent has no more for it to do, or is de
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import os
@@ -30,6 +29,7 @@ from typing import IO, Any, get_type_hints
 from pydantic import TypeAdapter
 
 from infra.call import GIB, Call, PartRecord
+from infra.errors import explain_os_error
 from infra.files import files_below
 from infra.orphans import die_with_parent
 from infra.parts import describe_file
@@ -111,21 +111,15 @@ def _reporter(answers: IO[str]) -> Callable[..., None]:
 
 def _error_event(error: Exception, call: Call) -> dict[str, Any]:
     trace = "".join(traceback.format_exception(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = (
-            f"the disk is full: {error.filename or call.scratch} could not be written; "
-            "free some space and run the same command again, it goes on from here"
-        )
-        return {"event": "error", "kind": "user", "message": message, "trace": trace}
+    told = explain_os_error(error, call.scratch) if isinstance(error, OSError) else None
+    if told is not None:
+        return {"event": "error", "kind": "user", "message": told, "trace": trace}
     if isinstance(error, MemoryError):
         limit = call.memory_bytes / GIB
         message = (
             f"{call.function} needs more than {limit:.1f} GiB of memory; "
             "raise runtime.memory_gib, or use more partitions"
         )
-        return {"event": "error", "kind": "user", "message": message, "trace": trace}
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        message = f"{error.filename}: {error.strerror}; mend its permissions and run again"
         return {"event": "error", "kind": "user", "message": message, "trace": trace}
     # A room declares the errors that a user can mend in its `errors` module.
     kind = "user" if type(error).__module__.endswith(".errors") else "bug"

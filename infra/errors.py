@@ -1,4 +1,4 @@
-"""What can go wrong in the infrastructure room.
+"""What can go wrong in the infrastructure room, and what is said of the file system's errors.
 
 InfraError              anything a user can mend; its message says what, where and how
 ├── StoreError          the store's folder cannot be used, or no artifact answers to a name
@@ -10,6 +10,8 @@ InfraError              anything a user can mend; its message says what, where a
 
 Stopped                 the user or a signal asked the run to stop; not an error of anything
 """
+
+import errno
 
 
 class InfraError(Exception):
@@ -42,3 +44,20 @@ class ChildDied(InfraError):  # noqa: N818
 
 class Stopped(Exception):  # noqa: N818
     """The run was asked to stop."""
+
+
+def explain_os_error(error: OSError, where: object) -> str | None:
+    """What to tell a user of a full disk or a path that cannot be used; None of other errors.
+
+    Args:
+        error: what was raised.
+        where: what was written, in case the error does not name it.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"the disk is full: {error.filename or where} could not be written; free some space "
+            "and give the same command again, it goes on from here"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename}: {error.strerror}; mend its permissions and run again"
+    return None

@@ -34,6 +34,11 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below `folder`."""
+    return sum((folder / path).stat().st_size for path in files_below(folder))
+
+
 def files_below(folder: Path) -> list[Path]:
     """All files below `folder`, relative to it, in alphabetical order of their POSIX paths."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import CorruptArtifact
-from infra.files import files_below
+from infra.files import folder_bytes
 from infra.lease import read_holder
 from infra.manifest import MANIFEST_NAME, Manifest
 from infra.runs import Run, read_runs
@@ -32,7 +32,7 @@ def find_garbage(store: Store, keep_runs: int) -> list[Garbage]:
     kept = _kept_runs(runs, keep_runs)
     reached = reachable(store, {use.artifact for run in kept for use in run.uses})
     garbage = [
-        Garbage(folder, reason, _folder_bytes(folder))
+        Garbage(folder, reason, folder_bytes(folder))
         for folder in store.folders()
         if (reason := _why_garbage(folder, reached)) is not None
     ]
@@ -91,7 +91,3 @@ def _why_garbage(folder: Path, reached: set[str]) -> str | None:
     except CorruptArtifact:
         return "its manifest cannot be read"
     return None if f"{folder.parent.name}/{folder.name}" in reached else "no kept run uses it"
-
-
-def _folder_bytes(folder: Path) -> int:
-    return sum((folder / path).stat().st_size for path in files_below(folder))

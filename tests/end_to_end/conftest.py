@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +127,3 @@ def copied_store(tiny_store: tuple[Path, Ended], tmp_path: Path) -> Path:
     store = tmp_path / "runs"
     shutil.copytree(tiny_store[0], store, ignore=shutil.ignore_patterns("prefect"))
     return store
-
-
-Run = Callable[..., Ended]
