@@ -61,28 +61,6 @@ WorkersOption = Annotated[
     int | None, Parameter(name=["--workers", "-w"], help="Partitions worked on at once.")
 ]
 DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
-SubmissionsOption = Annotated[
-    tuple[Path, ...],
-    Parameter(
-        name="--submissions",
-        help="Dumps of submissions: .zst, .xz, .bz2, .gz or plain JSON lines. One or more.",
-        negative="",
-        consume_multiple=True,
-    ),
-]
-ReplayOption = Annotated[
-    tuple[Path, ...],
-    Parameter(
-        name="--replay",
-        help="WARC files to fetch the links from, instead of the web. One or more.",
-        negative="",
-        consume_multiple=True,
-    ),
-]
-GatewayOption = Annotated[
-    str | None,
-    Parameter(name="--gateway", help="Address of a replay gateway (pywb's or Wayback's form)."),
-]
 BenchmarksOption = Annotated[
     Path | None,
     Parameter(name="--benchmarks", help="Folder with the benchmarks' original files."),
@@ -93,13 +71,63 @@ StoreRequired = Annotated[
 JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
+def _files(name: str, text: str) -> Parameter:
+    """An option that takes one file or more."""
+    return Parameter(name=name, help=text, negative="", consume_multiple=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Where submissions and pages come from."""
+
+    submissions: Annotated[
+        tuple[Path, ...],
+        _files(
+            "--submissions",
+            "Dumps of submissions: JSON lines (.zst, .xz, .bz2, .gz, plain) or Parquet. Files, or "
+            "patterns such as 'RS_2017-*.zst'.",
+        ),
+    ] = ()
+    keep_going: Annotated[
+        bool,
+        Parameter(
+            name="--keep-going",
+            help="Take what can be read of a damaged dump, and count the rest as lost.",
+            negative="",
+        ),
+    ] = False
+    blocked_domains: Annotated[
+        tuple[Path, ...],
+        _files("--blocked-domains", "Lists of domains that are never followed, a domain a line."),
+    ] = ()
+    allowed_domains: Annotated[
+        tuple[Path, ...],
+        _files("--allowed-domains", "Lists of domains that alone are followed."),
+    ] = ()
+    replay: Annotated[
+        tuple[Path, ...],
+        _files("--replay", "WARC files to take the links from, instead of the web."),
+    ] = ()
+    gateway: Annotated[
+        str | None,
+        Parameter(name="--gateway", help="Address of a replay gateway (pywb's or Wayback's form)."),
+    ] = None
+
+    def inputs(self) -> dict[str, Any]:
+        """What is given, by the names of `flows.inputs.Inputs`."""
+        return {name: value for name, value in vars(self).items() if name != "keep_going"}
+
+    def assignments(self) -> tuple[str, ...]:
+        """The settings that the options stand for."""
+        return ("submissions.keep_going=true",) if self.keep_going else ()
+
+
 @app.command
 def run(
     *,
     profile: ProfileOption = "demo",
-    submissions: SubmissionsOption = (),
-    replay: ReplayOption = (),
-    gateway: GatewayOption = None,
+    sources: SourceOptions = SourceOptions(),
     benchmarks: BenchmarksOption = None,
     store: StoreOption = None,
     workers: WorkersOption = None,
@@ -107,13 +135,8 @@ def run(
     debug: DebugOption = False,  # noqa: ARG001  read by `main`
 ) -> None:
     """Run the whole pipeline: submissions to a trained model, its scores and its card."""
-    options = Options(
-        profile, set_, store, workers,
-        {
-            "submissions": submissions, "replay": replay,
-            "gateway": gateway, "benchmarks": benchmarks,
-        },
-    )  # fmt: skip
+    inputs = {**sources.inputs(), "benchmarks": benchmarks}
+    options = Options(profile, (*set_, *sources.assignments()), store, workers, inputs)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.pipeline import pipeline
@@ -133,19 +156,15 @@ def run(
 def corpus(
     *,
     profile: ProfileOption = "demo",
-    submissions: SubmissionsOption = (),
-    replay: ReplayOption = (),
-    gateway: GatewayOption = None,
+    sources: SourceOptions = SourceOptions(),
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Make the corpus alone: submissions to shards of tokens."""
-    options = Options(
-        profile, set_, store, workers,
-        {"submissions": submissions, "replay": replay, "gateway": gateway},
-    )  # fmt: skip
+    assignments = (*set_, *sources.assignments())
+    options = Options(profile, assignments, store, workers, sources.inputs())
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.corpus import corpus as corpus_flow
@@ -381,12 +400,13 @@ class Options:
 
 def _settings(options: Options) -> Profile:
     """The profile with what the command line changes."""
-    from flows.profile import Inputs, check_inputs, load_profile
+    from flows.inputs import Inputs
+    from flows.profile import load_profile
 
     settings = load_profile(options.profile, options.assignments)
     given = {name: value for name, value in options.inputs.items() if value}
     merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
-    check_inputs(merged)
+    merged.check()
     changes = {"store": options.store, "workers": options.workers}
     runtime = settings.runtime.model_copy(
         update={name: value for name, value in changes.items() if value is not None}

@@ -22,8 +22,8 @@ from infra.store import Artifact
 class Sources:
     """Where submissions and pages come from: outside files, or the demo's web."""
 
-    dumps: tuple[Path, ...]
-    archives: tuple[Path, ...]
+    dumps: Sequence[Path]
+    archives: Sequence[Path]
     dump_inputs: Sequence[InputRecord]
     archive_inputs: Sequence[InputRecord]
 
@@ -45,17 +45,7 @@ def make_corpus(run: Session) -> dict[str, str]:
 
 def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
     profile, parts = run.profile, partitions(run.profile.partitions)
-    submissions = make(
-        run,
-        stages.SUBMISSIONS,
-        profile.submissions,
-        {"dump": sources.dump_inputs},
-        [
-            Part(f"dump-{number:05d}", {"partition": number, "dump": str(dump)})
-            for number, dump in enumerate(sources.dumps)
-        ],
-        {},
-    )
+    submissions = _read_dumps(run, sources)
     yield submissions
     links = make(run, stages.LINKS, profile.links, {"submissions": submissions}, parts, {})
     yield links
@@ -85,6 +75,23 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
     yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
 
 
+def _read_dumps(run: Session, sources: Sources) -> Artifact:
+    given = run.profile.inputs
+    lists = {"blocked_domains": given.blocked_domains, "allowed_domains": given.allowed_domains}
+    listed = {
+        role: [describe_source(run.store.root, role, file) for file in files]
+        for role, files in lists.items()
+        if files
+    }
+    inputs: Inputs = {"dump": sources.dump_inputs, **listed}
+    parts = [
+        Part(f"dump-{number:05d}", {"partition": number, "dump": str(dump)})
+        for number, dump in enumerate(sources.dumps)
+    ]
+    arguments = {role: list(map(str, files)) for role, files in lists.items()}
+    return make(run, stages.SUBMISSIONS, run.profile.submissions, inputs, parts, arguments)
+
+
 def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part]) -> Artifact:
     profile, runtime = run.profile, run.runtime
     inputs: Inputs = {"links": links, "replay": sources.archive_inputs}
@@ -102,20 +109,20 @@ def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part
 def _sources(run: Session) -> Sources:
     profile = run.profile
     if profile.inputs.submissions:
-        given, root = profile.inputs, run.store.root
+        dumps, archives = profile.inputs.dumps(), profile.inputs.archives()
         return Sources(
-            given.submissions,
-            given.replay,
-            [describe_source(root, "dump", path) for path in given.submissions],
-            [describe_source(root, "replay", path) for path in given.replay],
+            dumps,
+            archives,
+            [describe_source(run.store.root, "dump", path) for path in dumps],
+            [describe_source(run.store.root, "replay", path) for path in archives],
         )
     if profile.demo_web is None:
         raise ProfileError(
             f"the profile {profile.name} names no submissions; give dumps with --submissions"
         )
     web = make(run, stages.DEMO_WEB, profile.demo_web, {}, whole(), {})
-    dumps = tuple(sorted((web.path / "submissions").iterdir()))
-    archives = tuple(sorted((web.path / "web").iterdir()))
+    dumps = sorted((web.path / "submissions").iterdir())
+    archives = sorted((web.path / "web").iterdir())
     return Sources(dumps, archives, [web.as_input("dump")], [web.as_input("replay")])
 
 

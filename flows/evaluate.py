@@ -13,7 +13,7 @@ from eval.protocols import BENCHMARKS, Benchmark, columns_of
 from eval.table import render_markdown
 from flows import stages
 from flows.funnel import publish_markdown
-from flows.profile import Profile, as_profile, check_inputs
+from flows.profile import Profile, as_profile
 from flows.scores import missing_benchmarks, model_parameters, score_rows
 from flows.scoring import ScoringConfig
 from flows.session import Session, session, session_of
@@ -154,7 +154,7 @@ def _scorable(run: Session, model: str) -> Scorable:
 def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
     profile = run.profile
     if profile.inputs.benchmarks is not None:
-        check_inputs(profile.inputs)
+        profile.inputs.check()
         return Benchmarks(profile.inputs.benchmarks, None)
     if profile.demo_benchmarks is None or held_out is None:
         raise ProfileError(

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
-from infra.errors import ProfileError, StoreError
+from flows.inputs import Inputs
+from infra.errors import ProfileError
 from infra.profiles import override, read_profile
 from model.config import CheckpointConfig, ModelConfig, TrainConfig
 from model.launch import Launcher
@@ -29,24 +30,11 @@ from webtext.duplicates import DuplicatesConfig
 from webtext.links import LinksConfig
 from webtext.shards import ShardsConfig
 from webtext.signatures import SignaturesConfig
-from webtext.submissions import SubmissionsConfig
+from webtext.submission_rules import SubmissionsConfig
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Inputs(_Section):
-    """What comes from outside."""
-
-    submissions: tuple[Path, ...] = ()
-    """Dumps of submissions in the Pushshift format."""
-    replay: tuple[Path, ...] = ()
-    """WARC files to fetch the links from instead of the web."""
-    gateway: str | None = None
-    """Address of a replay gateway (pywb or the Wayback Machine's form) to fetch the links from."""
-    benchmarks: Path | None = None
-    """Folder of the benchmarks' original files."""
 
 
 class Runtime(_Section):
@@ -134,20 +122,6 @@ def load_profile(reference: str | Path, assignments: Sequence[str] = ()) -> Prof
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
         raise ProfileError(f"the profile {reference} cannot be used:\n{problems}") from error
-
-
-def check_inputs(inputs: Inputs) -> None:
-    """See that the files and folders named are there, before anything is started.
-
-    Raises:
-        StoreError: one is not; the message names it.
-    """
-    for role, paths in (("dump", inputs.submissions), ("replay", inputs.replay)):
-        for path in paths:
-            if not path.is_file():
-                raise StoreError(f"there is no {role} file {path}; check the path")
-    if inputs.benchmarks is not None and not inputs.benchmarks.is_dir():
-        raise StoreError(f"there is no folder of benchmarks {inputs.benchmarks}; check the path")
 
 
 def as_profile(value: Profile | str | Path) -> Profile:

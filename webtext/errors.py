@@ -16,6 +16,11 @@ class WebtextError(Exception):
 class SourceError(WebtextError):
     """An input file is missing, truncated, corrupt or of the wrong kind."""
 
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
+        """Whether the file is there and of the right kind, and only a part of it is unreadable."""
+
 
 class ConfigError(WebtextError):
     """Settings that contradict one another or the input."""

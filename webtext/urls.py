@@ -90,11 +90,40 @@ _SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 """The list that comes with tldextract: no download, no cache on disk."""
 
 
+class UrlParts(NamedTuple):
+    """A URL cut into what names its site and the rest, as posted."""
+
+    scheme: str
+    """`http` or `https`."""
+    authority: str
+    """Host and port."""
+    path: str
+    query: str | None
+
+    def normalised(self, origin: str) -> str | None:
+        """The one spelling, with the site's normalised origin; None where it is too long."""
+        url = origin + _normalise_path(self.path) + _normalise_query(self.query)
+        return url if len(url) <= MAX_URL_CHARACTERS else None
+
+
 def normalise_url(url: str) -> NormalisedUrl | UrlReason:
     """The one spelling of `url` with its host and domain, or the reason why it has none.
 
     White space around `url` is ignored. Never raises, whatever the text.
     """
+    parts = split_url(url)
+    if isinstance(parts, str):
+        return parts
+    site = read_site(parts.scheme, parts.authority)
+    if isinstance(site, str):
+        return site
+    origin, host, domain = site
+    address = parts.normalised(origin)
+    return "url_too_long" if address is None else NormalisedUrl(address, host, domain)
+
+
+def split_url(url: str) -> UrlParts | UrlReason:
+    """Cut `url` into its parts, or tell why it cannot be used; the site is not looked at."""
     url = url.strip(" \t\r\n\f")
     if len(url) > MAX_URL_CHARACTERS:
         return "url_too_long"
@@ -110,14 +139,7 @@ def normalise_url(url: str) -> NormalisedUrl | UrlReason:
     authority, slash, path = hierarchy[2:].partition("/")
     if len(authority) > _MAX_AUTHORITY_CHARACTERS:
         return "invalid_host"
-    site = _read_authority(scheme, authority)
-    if isinstance(site, str):
-        return site
-    origin, host, domain = site
-    address = origin + _normalise_path(slash + path) + _normalise_query(parts[3])
-    if len(address) > MAX_URL_CHARACTERS:
-        return "url_too_long"
-    return NormalisedUrl(address, host, domain)
+    return UrlParts(scheme, authority, slash + path, parts[3])
 
 
 def link_id(url: str) -> bytes:
@@ -147,8 +169,11 @@ def registrable_domain(host: str) -> str:
 
 
 @lru_cache(maxsize=65_536)
-def _read_authority(scheme: str, authority: str) -> tuple[str, str, str] | UrlReason:
-    """Origin (`https://host:port`), host and domain; cached, for links come from few hosts."""
+def read_site(scheme: str, authority: str) -> tuple[str, str, str] | UrlReason:
+    """Origin (`https://host:port`), host and domain; cached, for links come from few hosts.
+
+    `authority` is what stands between `//` and the path; a reason where it names no site.
+    """
     if "@" in authority:
         return "url_credentials"
     name, port_text = _split_port(authority)

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -19,7 +20,8 @@ from webtext import dumps, sorting
 from webtext.counts import Counts
 from webtext.dumps import DumpPosition, read_lines
 from webtext.errors import SourceError
-from webtext.submissions import SUBMISSION_REASONS, SubmissionsConfig, read_submissions_dump
+from webtext.submission_rules import SUBMISSION_REASONS
+from webtext.submissions import SubmissionsConfig, read_submissions_dump
 from webtext.tables import SUBMISSIONS
 from webtext.urls import link_id, link_partition
 
@@ -315,6 +317,121 @@ def test_a_cut_dump_leaves_nothing_behind(tmp_path: Path) -> None:
             dump=dump, partition=0, destination=destination, config=SubmissionsConfig()
         )
     assert list(destination.iterdir()) == []
+
+
+def test_a_cut_dump_gives_what_is_readable_when_told_to_keep_going(tmp_path: Path) -> None:
+    rows = [json.dumps(_row(id=f"{n:x}", title=f"{n**9:x}")).encode() for n in range(30_000)]
+    packed = _pack_zstd(b"\n".join(rows) + b"\n")
+    dump, destination = tmp_path / "dump.zst", tmp_path / "out"
+    dump.write_bytes(packed[: len(packed) // 2])
+    config = SubmissionsConfig(keep_going=True)
+    counts = read_submissions_dump(dump=dump, partition=0, destination=destination, config=config)
+    assert 5_000 < counts.rows_out < 29_000
+    assert counts.losses == {"unreadable_rest": 1}
+    table = pq.read_table(destination / "submissions" / "dump-00000.parquet", columns=["id"])
+    assert set(table["id"].to_pylist()) == {f"{n:x}" for n in range(counts.rows_out)}
+    with pytest.raises(SourceError, match="there is no dump"):
+        read_submissions_dump(
+            dump=tmp_path / "none.zst", partition=0, destination=destination, config=config
+        )
+
+
+def test_a_window_of_two_gigabytes_is_read(tmp_path: Path) -> None:
+    """A frame that was really packed with it, as by `zstd --long=31`, and refers far back."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=31, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters)
+    line = json.dumps(_row()).encode() + b"\n"
+    packed = packer.compressobj(size=-1)
+    dump = tmp_path / "dump.zst"
+    dump.write_bytes(packed.compress(line * 100_000) + packed.flush())
+    assert zstandard.get_frame_parameters(dump.read_bytes()).window_size == 2**31
+    assert sum(map(len, read_lines(dump))) == 100_000
+
+
+def test_a_parquet_dump_gives_what_the_json_dump_gives(tmp_path: Path) -> None:
+    lines = [
+        _row(id=f"{n:x}", score=n % 9, url=f"https://site{n % 7}.org/{n}", is_self=n % 5 == 0)
+        for n in range(9_000)
+    ]
+    expected, in_json = _read(lines, tmp_path)
+    dump, destination = tmp_path / "dump.parquet", tmp_path / "tables"
+    pq.write_table(pa.Table.from_pylist(lines), dump, row_group_size=1_000)
+    counts = read_submissions_dump(
+        dump=dump, partition=0, destination=destination, config=SubmissionsConfig()
+    )
+    table = pq.read_table(destination / "submissions" / "dump-00000.parquet")
+    assert table.to_pylist() == expected
+    assert (counts.rows_in, counts.losses) == (in_json.rows_in, in_json.losses)
+
+
+def test_parquet_columns_may_be_of_other_types_or_missing(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "url": ["http://a.example/", None, "http://c.example/"],
+            "score": pa.array([3.0, 4.0, None]),
+            "created_utc": pa.array([1_500_000_000_000] * 3, pa.timestamp("ms", tz="UTC")),
+        }
+    )
+    pq.write_table(table, tmp_path / "dump.parquet")
+    counts = read_submissions_dump(
+        dump=tmp_path / "dump.parquet",
+        partition=0,
+        destination=tmp_path,
+        config=SubmissionsConfig(),
+    )
+    (row,) = pq.read_table(tmp_path / "submissions" / "dump-00000.parquet").to_pylist()
+    assert (row["id"], row["karma"], row["created_utc"]) == ("a", 3, 1_500_000_000)
+    assert counts.losses == {"missing_field": 2}
+
+
+def test_a_parquet_dump_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
+    dump = tmp_path / "dump.parquet"
+    pq.write_table(pa.table({"id": ["a"], "url": ["b"]}), dump)
+    with pytest.raises(SourceError, match="it has no column score"):
+        _read_to(dump, tmp_path / "out", SubmissionsConfig())
+    dump.write_bytes(dump.read_bytes()[:-9])
+    with pytest.raises(SourceError, match="truncated or corrupt"):
+        _read_to(dump, tmp_path / "out", SubmissionsConfig())
+    counts = _read_to(dump, tmp_path / "out", SubmissionsConfig(keep_going=True))
+    assert (counts.rows_in, counts.losses) == (1, {"unreadable_rest": 1})
+
+
+def _read_to(dump: Path, destination: Path, config: SubmissionsConfig) -> Counts:
+    return read_submissions_dump(dump=dump, partition=0, destination=destination, config=config)
+
+
+def test_lists_of_domains_block_and_allow(tmp_path: Path) -> None:
+    (tmp_path / "blocked.txt").write_text("# ours\nB.Example\n0.0.0.0 bücher.example\n\n")
+    (tmp_path / "allowed.txt").write_text("example # all of it\n")
+    urls = [
+        "http://a.b.example/",
+        "http://xn--bcher-kva.example/",
+        "http://c.org/",
+        "http://d.example/",
+    ]
+    dump = tmp_path / "dump.jsonl"
+    dump.write_text("".join(json.dumps(_row(url=url)) + "\n" for url in urls))
+    counts = read_submissions_dump(
+        dump=dump,
+        partition=0,
+        destination=tmp_path / "out",
+        config=SubmissionsConfig(),
+        blocked_domains=[tmp_path / "blocked.txt"],
+        allowed_domains=[tmp_path / "allowed.txt"],
+    )
+    assert counts.losses == {"blocked_domain": 2, "not_allowed_domain": 1}
+    assert counts.rows_out == 1
+
+
+def test_no_author_is_ever_written(tmp_path: Path) -> None:
+    dump = tmp_path / "dump.jsonl"
+    dump.write_text("".join(json.dumps(_row(id=f"{n:x}", url=f"http://x.org/{n % 3}")) + "\n"
+                            for n in range(50)))  # fmt: skip
+    _read_to(dump, tmp_path / "out", SubmissionsConfig())
+    table = pq.read_table(tmp_path / "out" / "submissions" / "dump-00000.parquet")
+    assert table.num_rows == 50
+    assert "somebody-with-a-name" not in str(table.to_pylist())
 
 
 def test_real_dumps_are_read_as_a_plain_json_loop_reads_them(
