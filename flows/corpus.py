@@ -102,6 +102,7 @@ def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part
             "gateway": gateway or profile.inputs.gateway,
             "concurrency": runtime.crawl_concurrency,
             "host_delay_s": runtime.crawl_host_delay_s,
+            "politeness": str(run.store.root / "crawl-hosts.bin"),
         }
         return make(run, stages.CAPTURES, profile.crawl, inputs, parts, arguments)
 

@@ -82,7 +82,7 @@ class GatewaySource:
 
     def hold(self, _url: str, seconds: float) -> None:
         """See `Source.hold`; the host is the gateway."""
-        self._turns.hold("", seconds)
+        self._turns.hold(seconds)
 
     def slow_down(self, _url: str, _seconds: float) -> None:
         """An archived site's wish for a delay does not concern the archive."""
@@ -93,7 +93,7 @@ class GatewaySource:
 
     async def _ask(self, url: str, timestamp: int, wants: Wants, cut_at: int | None) -> Fetched:
         address = f"{self._gateway}/{timestamp:014d}id_/{url}"
-        async with self._turns.turn(""):
+        async with self._turns.turn():
             return await exchange(
                 self._session,
                 address,
@@ -175,7 +175,7 @@ def _gateway_error(answer: Fetched) -> FetchError:
     if answer.status == 404:
         return FetchError("not_archived", "no capture in the archive")
     if answer.status in RETRIED_STATUSES:
-        wait = parse_retry_after(answer.header("retry-after"))
+        wait = parse_retry_after(answer.headers, answer.captured_at)
         return FetchError("unreachable", detail, transient=True, retry_after_s=wait)
     return FetchError("bad_response", detail)
 

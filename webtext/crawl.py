@@ -9,8 +9,9 @@ writes `captures/part-NNNNN.parquet` and `warc/part-NNNNN.warc.gz`. Guarantees:
 - Resumable: `destination` may hold the journal of a killed attempt (`.journal/`). What it records
   is not fetched again. The captures table is the last thing put in place, so its presence means
   that the partition is done.
-- Live, a host gets one request at a time with a delay between; with a gateway, `concurrency`
-  requests at a time go to the gateway, and `host_delay_s` is the delay between their starts.
+- Live, a host gets one request at a time with a delay between, over partitions and kills; with a
+  gateway, `concurrency` requests at a time go to it, and `host_delay_s` is the delay between their
+  starts.
 """
 
 import asyncio
@@ -45,6 +46,7 @@ def crawl_partition(
     gateway: str | None = None,
     concurrency: int = 16,
     host_delay_s: float = 1.0,
+    politeness: Path | None = None,
     progress: Progress = silent,
     exempt: Exempt = NO_EXEMPTIONS,
 ) -> Counts:
@@ -52,7 +54,9 @@ def crawl_partition(
 
     `links` is the finished links artifact. `gateway` is the address that replays an archive, e.g.
     `http://127.0.0.1:8090` or `https://web.archive.org/web`; it must be given exactly where
-    `config.source` is `gateway`. `exempt` are (address, port) pairs that a live crawl may reach
+    `config.source` is `gateway`. `politeness` is the file by which live crawls on
+    this machine spare the same hosts (`webtext.host_turns`); without one a crawl knows of itself
+    alone. `exempt` are (address, port) pairs that a live crawl may reach
     although they are not public: for tests. Returns links in, `ok` captures out, the others by
     outcome. Raises `SourceError` where the gateway is not there, `ConfigError` for arguments that
     do not fit the config.
@@ -67,7 +71,11 @@ def crawl_partition(
             def open_source() -> Source:  # inside the event loop, where its connections live
                 if gateway is None:
                     return LiveSource(
-                        config, concurrency=concurrency, host_delay_s=host_delay_s, exempt=exempt
+                        config,
+                        concurrency=concurrency,
+                        host_delay_s=host_delay_s,
+                        politeness=politeness or journal_folder / "hosts.bin",
+                        exempt=exempt,
                     )
                 return GatewaySource(
                     config, gateway, concurrency=concurrency, host_delay_s=host_delay_s

@@ -21,6 +21,14 @@ class CrawlConfig(StageConfig):
     it must hold a contact: an http(s) address or an e-mail address."""
     obey_robots: bool = True
     """Whether robots.txt is fetched (from the same source) and obeyed."""
+    max_crawl_delay_s: float = Field(default=60.0, ge=0, le=3_600)
+    """Live only: longest Crawl-delay that is honoured; beyond it a site would hold a crawl for
+    weeks."""
+    opt_out_tags: tuple[str, ...] = ("noai", "noml", "noindex")
+    """Words of X-Robots-Tag fields and robots meta tags by which a page is left out
+    (`opted_out`)."""
+    obey_tdmrep: bool = True
+    """Whether a TDM reservation (field, meta tag or the site's tdmrep.json) leaves a page out."""
     strip_wikimedia: bool = False
     """Whether a redirect to any Wikimedia project is stripped, and not to Wikipedia alone."""
     content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml")
@@ -42,7 +50,8 @@ class CrawlConfig(StageConfig):
     max_retry_after_s: float = Field(default=120.0, ge=0, le=3_600)
     """Longest wait that a server's Retry-After, or the doubling, may cause."""
     max_host_failures: int = Field(default=10, ge=1)
-    """Live only: links of one host failing in a row (unreachable, timeout) until it is given up."""
+    """Live only: links of one host failing in a row (unreachable, timeout, or still busy after all
+    retries) until it is given up."""
     gzip_level: int = Field(default=GZIP_LEVEL, ge=0, le=9)
     """zlib level of the WARC records."""
 

@@ -1,6 +1,6 @@
 """The links still to be fetched, held in columns: about 150 bytes a link, whatever their number."""
 
-from collections.abc import Iterator
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,23 +53,43 @@ class Frontier:
         """Leave a link out from now on."""
         self._done[row] = True
 
-    def singles(self) -> Iterator[Rows]:
-        """The open links, one at a time, in the order of the table."""
-        for row in np.flatnonzero(~self._done):
-            yield np.array([row])
+    def open_rows(self) -> Rows:
+        """The open links in the order of the table."""
+        return np.flatnonzero(~self._done)
 
-    def by_host(self) -> Iterator[Rows]:
+    def rows_by_host(self) -> tuple[Rows, Rows]:
         """The open links host by host, in the order of the table within a host.
 
-        The hosts with most links come first: a host is slow by politeness, so the longest queues
-        decide when the crawl ends.
+        With them, for each host that has any, where its links start, and the end of the last.
         """
-        codes = self._table["host"].combine_chunks().dictionary_encode()
-        hosts = codes.indices.to_numpy(zero_copy_only=False)
+        codes = self._table["host"].combine_chunks().dictionary_encode().indices
+        rows = self.open_rows()
+        hosts = codes.to_numpy(zero_copy_only=False)[rows]
         order = np.argsort(hosts, kind="stable")
-        bounds = np.flatnonzero(np.diff(hosts[order])) + 1
-        groups = np.split(order, bounds)
-        for rows in sorted(groups, key=len, reverse=True):
-            still_open = rows[~self._done[rows]]
-            if len(still_open):
-                yield still_open
+        starts = np.flatnonzero(np.diff(hosts[order], prepend=-1, append=-1))
+        return rows[order], starts
+
+
+class TableSchedule:
+    """Hands out the open rows in the order of the table, for sources that are no hosts."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._rows = frontier.open_rows()
+        self._next = 0
+        self._again: deque[int] = deque()
+
+    async def take(self) -> int | None:
+        """The next row; None when none is left."""
+        if self._again:
+            return self._again.popleft()
+        if self._next == len(self._rows):
+            return None
+        self._next += 1
+        return int(self._rows[self._next - 1])
+
+    def finish(self, _row: int) -> None:
+        """The link is done."""
+
+    def postpone(self, row: int) -> None:
+        """The link is to be taken again."""
+        self._again.append(row)

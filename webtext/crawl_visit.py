@@ -17,7 +17,9 @@ from webtext.crawl_config import CrawlConfig
 from webtext.crawl_urls import clean_url, host_of, join_url, port_of
 from webtext.errors import SourceError
 from webtext.fetch import REDIRECTS, Fetched, FetchError, Source, Wants, parse_retry_after
+from webtext.optout import header_opt_out, meta_opt_out
 from webtext.robots import MAX_ROBOTS_BYTES, RobotsCache
+from webtext.tdmrep import TdmrepCache
 from webtext.warc import (
     HeaderPairs,
     Member,
@@ -29,7 +31,16 @@ from webtext.warc import (
 )
 from webtext.wikimedia import is_wikipedia
 
+OPTED_OUT = "opted_out"
+"""The outcome of a page that its site wants left out."""
+
 _MAX_DETAIL_CHARACTERS = 200
+_PATIENCE_S = 2.0
+"""Longest wait for a retry that is sat out; for a longer one the link is put back."""
+
+
+class Postponed(Exception):  # noqa: N818
+    """The link's host wants to be left alone for a while; the link is to be visited again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,8 @@ class Visit:
     """The redirects followed, in order."""
     final: Fetched | None
     """The response at the end, if there was one."""
+    reserved: bool = False
+    """Whether the site's tdmrep.json reserves the page."""
 
 
 class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -82,31 +95,41 @@ class Visitor:
         self._config = config
         self._source = source
         self._exempt = exempt
+        self._can_postpone = config.source == "live"
         self._robots = RobotsCache(self._fetch_robots)
+        self._tdmrep = TdmrepCache(self._fetch_tdmrep)
 
-    async def visit(self, row: int, link_id: bytes, url: str, timestamp: int) -> Visit:
-        """Follow one link to its end. Raises `SourceError` where the gateway itself is gone."""
+    async def visit(
+        self, row: int, link_id: bytes, url: str, timestamp: int, *, postponed: int = 0
+    ) -> Visit:
+        """Follow one link to its end; `postponed` times it was put off already.
+
+        Raises `Postponed` where its host asks for more than a moment, `SourceError` where the
+        gateway itself is gone.
+        """
         visit = Visit(
             row=row, link_id=link_id, outcome="ok", detail=None, url=url, hops=(), final=None
         )
         try:
             visit = replace(visit, url=clean_url(url))
-            return await self._follow(visit, timestamp)
+            return await self._follow(visit, timestamp, postponed)
         except ValueError as error:
             return _ended(visit, "bad_response", str(error))
 
-    async def _follow(self, visit: Visit, timestamp: int) -> Visit:
+    async def _follow(self, visit: Visit, timestamp: int, postponed: int) -> Visit:
         while True:
             refusal = await self._refusal(visit.url, timestamp)
             if refusal is not None:
                 return _ended(visit, *refusal)
             try:
-                response = await self._fetch(visit.url, timestamp, self._wants_page)
+                response = await self._fetch(
+                    visit.url, timestamp, self._wants_page, postponed=postponed
+                )
             except FetchError as error:
                 return _ended(visit, error.outcome, error.detail)
             location = response.header("location")
             if response.status not in REDIRECTS or location is None:
-                return replace(visit, final=response)
+                return await self._with_reservation(replace(visit, final=response), timestamp)
             visit = replace(visit, hops=(*visit.hops, response))
             if len(visit.hops) > self._config.max_redirects:
                 return _ended(visit, "too_many_redirects", f"more than {len(visit.hops) - 1}")
@@ -122,10 +145,26 @@ class Visitor:
             return refusal
         rules = await self._robots.rules(url, timestamp)
         name = self._config.robots_name
-        delay_s = rules.crawl_delay_s(name)
+        delay_s = min(rules.crawl_delay_s(name), self._config.max_crawl_delay_s)
         if delay_s > 0:
             self._source.slow_down(url, delay_s)
         return rules.refuses(url, name)
+
+    async def _with_reservation(self, visit: Visit, timestamp: int) -> Visit:
+        """The visit, its page marked where the site's tdmrep.json reserves it."""
+        assert visit.final is not None
+        if not self._config.obey_tdmrep or not self._wants_page(
+            visit.final.status, visit.final.headers
+        ):
+            return visit
+        rules = await self._tdmrep.reservations(visit.url, timestamp)
+        return replace(visit, reserved=rules.reserves(visit.url))
+
+    async def _fetch_tdmrep(self, url: str, timestamp: int) -> Fetched:
+        refusal = await self._refusal(url, timestamp)
+        if refusal is not None:
+            raise FetchError(*refusal)
+        return await self._fetch(url, timestamp, _wants_success, cut_at=4 * MAX_ROBOTS_BYTES)
 
     def _refuse_address(self, url: str) -> tuple[str, str] | None:
         host = host_of(url)
@@ -141,14 +180,22 @@ class Visitor:
         refusal = self._refuse_address(url)
         if refusal is not None:
             raise FetchError(*refusal)
-        return await self._fetch(url, timestamp, _wants_robots, cut_at=4 * MAX_ROBOTS_BYTES)
+        return await self._fetch(url, timestamp, _wants_success, cut_at=4 * MAX_ROBOTS_BYTES)
 
     async def _fetch(
-        self, url: str, timestamp: int, wants: Wants, cut_at: int | None = None
+        self,
+        url: str,
+        timestamp: int,
+        wants: Wants,
+        cut_at: int | None = None,
+        postponed: int | None = None,
     ) -> Fetched:
-        """One response, after retries where they may help."""
+        """One response, after retries where they may help.
+
+        Where `postponed` says that the link was put off so many times, it may be put off again.
+        """
         config, source = self._config, self._source
-        for attempt in range(config.retries + 1):
+        for attempt in range(postponed or 0, config.retries + 1):
             last = attempt == config.retries
             try:
                 response = await source.fetch(url, timestamp, wants, cut_at)
@@ -163,10 +210,12 @@ class Visitor:
             else:
                 if last or response.status not in source.retried_statuses:
                     return response
-                wait_s = parse_retry_after(response.header("retry-after"))
+                wait_s = parse_retry_after(response.headers, response.captured_at)
             wait_s = max(wait_s, config.retry_delay_s * 2**attempt)
             wait_s = min(wait_s, config.max_retry_after_s)
             source.hold(url, wait_s)
+            if postponed is not None and wait_s > _PATIENCE_S and self._can_postpone:
+                raise Postponed
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
@@ -178,8 +227,14 @@ class Visitor:
 
 
 def write_visit(visit: Visit, config: CrawlConfig) -> tuple[Entry, bytes]:
-    """The journal entry of a visit and its WARC records, one gzip member each, in order."""
+    """The journal entry of a visit and its WARC records, one gzip member each, in order.
+
+    Of a page that its site wants left out, the body is not kept.
+    """
     entry = _judge(visit, config)
+    if entry.outcome == OPTED_OUT and visit.final is not None:
+        visit = replace(visit, final=replace(visit.final, body=b"", truncated=True))
+        entry.payload_bytes = 0
     members = [_write_response(visit, number, config) for number in range(len(visit.hops))]
     records = b"".join(member.compressed for member in members)
     if visit.final is not None:
@@ -201,7 +256,7 @@ def _ended(visit: Visit, outcome: str, detail: str) -> Visit:
     return replace(visit, outcome=outcome, detail=detail, final=None)
 
 
-def _wants_robots(status: int, _headers: HeaderPairs) -> bool:
+def _wants_success(status: int, _headers: HeaderPairs) -> bool:
     return 200 <= status < 300
 
 
@@ -211,7 +266,7 @@ def _judge(visit: Visit, config: CrawlConfig) -> Entry:
     outcome, detail, media_type = visit.outcome, visit.detail, None
     if visit.final is not None:
         media_type = media_type_of(visit.final.header("content-type"))
-        outcome, detail = _judge_response(visit.final, media_type, config)
+        outcome, detail = _judge_response(visit, visit.final, media_type, config)
     return Entry(
         row=visit.row,
         outcome=outcome,
@@ -226,7 +281,7 @@ def _judge(visit: Visit, config: CrawlConfig) -> Entry:
 
 
 def _judge_response(
-    response: Fetched, media_type: str | None, config: CrawlConfig
+    visit: Visit, response: Fetched, media_type: str | None, config: CrawlConfig
 ) -> tuple[str, str | None]:
     status = response.status
     if status in {404, 410}:
@@ -247,7 +302,18 @@ def _judge_response(
         return "empty", None
     if media_type is None and not page[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "wrong_content_type", "none named, and it does not begin with <"
-    return "ok", None
+    signal = _find_opt_out(visit, response, page, config)
+    return (OPTED_OUT, signal) if signal else ("ok", None)
+
+
+def _find_opt_out(visit: Visit, response: Fetched, page: bytes, config: CrawlConfig) -> str | None:
+    """The signal by which the site wants a page left out."""
+    robot, tags, tdm = config.robots_name, config.opt_out_tags, config.obey_tdmrep
+    if visit.reserved:
+        return "tdmrep.json"
+    return header_opt_out(response.headers, robot, tags, tdm=tdm) or meta_opt_out(
+        page, robot, tags, tdm=tdm
+    )
 
 
 def _write_response(visit: Visit, number: int, config: CrawlConfig) -> Member:

@@ -1,17 +1,18 @@
 """The crawl itself: workers on one event loop that take links and journal what became of them."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 from webtext.addresses import Exempt
 from webtext.counts import Progress
 from webtext.crawl_config import CrawlConfig
-from webtext.crawl_frontier import Frontier, Rows
+from webtext.crawl_frontier import Frontier, TableSchedule
 from webtext.crawl_journal import Journal
-from webtext.crawl_visit import Entry, Visit, Visitor, write_visit
-from webtext.fetch import Source
+from webtext.crawl_schedule import HostSchedule
+from webtext.crawl_visit import Entry, Postponed, Visit, Visitor, write_visit
+from webtext.fetch import LiveSource, Source
 
 _INLINE_BYTES = 8 * 1024
 """Bodies up to this size are compressed at once: handing one to a thread costs about 0.1 ms."""
@@ -19,6 +20,8 @@ _INLINE_BYTES = 8 * 1024
 _PROGRESS_S = 0.5
 _FAILURES = frozenset({"unreachable", "timeout"})
 """Outcomes that speak against the host and not the page."""
+_BUSY = frozenset({429, 503})
+"""Statuses by which a host, after all retries, still wants to be left alone."""
 
 
 async def crawl_links(
@@ -37,7 +40,12 @@ async def crawl_links(
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="warc") as writer:
             work = _Work(frontier, journal, config, Visitor(config, source, exempt), writer)
             work.resume()
-            await work.run(concurrency, progress)
+            schedule = (
+                HostSchedule(frontier, source.free_at)
+                if isinstance(source, LiveSource)
+                else TableSchedule(frontier)
+            )
+            await work.run(schedule, concurrency, progress)
     finally:
         await source.close()
 
@@ -61,18 +69,23 @@ class _Work:
         self._live = config.source == "live"
         self._failures: dict[str, int] = {}
         """Live: links that failed in a row, by host."""
+        self._postponed: dict[int, int] = {}
+        """How often links were put off, by row."""
 
     def resume(self) -> None:
         """Take over what an earlier attempt recorded: links done, and hosts that were failing."""
         for entry in self._journal.entries():
             self._frontier.mark_done(entry.row)
-            self._note_failure(self._frontier.host(entry.row), entry.outcome)
+            self._note_failure(self._frontier.host(entry.row), entry)
 
-    async def run(self, concurrency: int, progress: Progress) -> None:
+    async def run(
+        self, schedule: HostSchedule | TableSchedule, concurrency: int, progress: Progress
+    ) -> None:
         """Work through the frontier; the first error ends it."""
-        groups = self._frontier.by_host() if self._live else self._frontier.singles()
         reporter = _Reporter(progress, len(self._frontier), self._journal)
-        workers = [asyncio.ensure_future(self._work(groups, reporter)) for _ in range(concurrency)]
+        workers = [
+            asyncio.ensure_future(self._work(schedule, reporter)) for _ in range(concurrency)
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -81,20 +94,30 @@ class _Work:
             await asyncio.gather(*workers, return_exceptions=True)
         reporter.report()
 
-    async def _work(self, groups: Iterator[Rows], reporter: "_Reporter") -> None:
-        for rows in groups:
-            for row in rows:
-                await self._capture(int(row))
+    async def _work(self, schedule: HostSchedule | TableSchedule, reporter: "_Reporter") -> None:
+        while (row := await schedule.take()) is not None:
+            try:
+                await self._capture(row)
+            except Postponed:
+                self._postponed[row] = self._postponed.get(row, 0) + 1
+                schedule.postpone(row)
+            else:
+                self._postponed.pop(row, None)
+                schedule.finish(row)
                 reporter.tick()
 
     async def _capture(self, row: int) -> None:
         host = self._frontier.host(row)
         visit = self._give_up(row, host) or await self._visitor.visit(
-            row, self._frontier.link_id(row), self._frontier.url(row), self._frontier.timestamp(row)
+            row,
+            self._frontier.link_id(row),
+            self._frontier.url(row),
+            self._frontier.timestamp(row),
+            postponed=self._postponed.get(row, 0),
         )
         entry, records = await self._write(visit)
         self._journal.append(entry, records)
-        self._note_failure(host, entry.outcome)
+        self._note_failure(host, entry)
 
     async def _write(self, visit: Visit) -> tuple[Entry, bytes]:
         """Compress off the event loop where it pays."""
@@ -117,10 +140,10 @@ class _Work:
             final=None,
         )
 
-    def _note_failure(self, host: str, outcome: str) -> None:
+    def _note_failure(self, host: str, entry: Entry) -> None:
         if not self._live:
             return
-        if outcome not in _FAILURES:
+        if entry.outcome not in _FAILURES and entry.status not in _BUSY:
             self._failures.pop(host, None)
         elif self._failures.get(host, 0) < self._config.max_host_failures:
             self._failures[host] = self._failures.get(host, 0) + 1

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -17,7 +19,7 @@ from yarl import URL
 from webtext.addresses import NO_EXEMPTIONS, Exempt, blocked_reason, guarded_connector
 from webtext.crawl_config import CrawlConfig
 from webtext.crawl_urls import host_of
-from webtext.turnstile import Turnstile
+from webtext.host_turns import HostTurns
 from webtext.warc import HeaderPairs, first_header
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -113,10 +115,12 @@ class LiveSource:
         *,
         concurrency: int,
         host_delay_s: float,
+        politeness: Path,
         exempt: Exempt = NO_EXEMPTIONS,
     ) -> None:
+        """`politeness` is the file by which crawls of one machine spare the same hosts."""
         self._config = config
-        self._hosts = Turnstile(host_delay_s)
+        self._hosts = HostTurns(politeness, host_delay_s)
         self._session = open_session(config, concurrency, exempt)
 
     async def fetch(
@@ -134,18 +138,38 @@ class LiveSource:
         """See `Source.slow_down`."""
         self._hosts.slow_down(host_of(url), seconds)
 
+    def free_at(self, host: str) -> float:
+        """From when on `host` may be asked, in seconds since 1970."""
+        return self._hosts.free_at(host)
+
     async def close(self) -> None:
         """See `Source.close`."""
         await self._session.close()
+        self._hosts.close()
 
 
-def parse_retry_after(value: str | None) -> float:
-    """Seconds to wait by a `Retry-After` field; 0 where there is none in seconds.
+def parse_retry_after(headers: HeaderPairs, now: datetime) -> float:
+    """Seconds to wait by a `Retry-After` field (RFC 9110, 10.2.3); 0 where there is none.
 
-    Dates are not read: they would need a clock that agrees with the server's.
+    A date is compared with the server's own `Date`, so that its clock need not agree with ours;
+    with `now` where it sends none.
     """
-    text = (value or "").strip()
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
+    text = (first_header(headers, "retry-after") or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:10])
+    until = _http_date(text)
+    if until is None:
+        return 0.0
+    sent = _http_date(first_header(headers, "date") or "") or now
+    return max(0.0, (until - sent).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 def open_session(

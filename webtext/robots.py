@@ -1,7 +1,8 @@
 """What robots.txt allows, by RFC 9309.
 
 Missing (4xx) means everything is allowed; a server error or no answer means nothing is. Five
-redirects are followed, half a megabyte is read. With an archive the robots.txt of the link's month
+redirects are followed, half a megabyte is read. What a live site says is asked again after a day
+(2.4). With an archive the robots.txt of the link's month
 is asked for, so that the answer does not depend on which of a site's links comes first; one that
 was never archived allows everything.
 """
@@ -21,10 +22,12 @@ MAX_ROBOTS_BYTES = 500 * 1024
 """What RFC 9309, 2.5 asks to be parsed at least; the rest is left."""
 MAX_ROBOTS_REDIRECTS = 5
 """RFC 9309, 2.3.1.2."""
-MAX_CRAWL_DELAY_S = 60.0
-"""Longest Crawl-delay that is honoured; beyond it a site would hold a worker for weeks."""
+MAX_AGE_S = 24 * 3600.0
+"""How long an answer is believed: RFC 9309, 2.4."""
 
 _CACHED_SITES = 2_000
+_CACHED_BYTES = 16 * 1024 * 1024
+"""Bytes of robots.txt that are remembered; parsed they take about five times as much."""
 _MAX_DECODED_BYTES = 8 * 1024 * 1024
 
 FetchRobots = Callable[[str, int], Awaitable[Fetched]]
@@ -39,6 +42,8 @@ class RobotsRules:
     """None: no rules."""
     refusal: tuple[str, str] | None = None
     """Outcome and detail for all of the site's pages where robots.txt could not be had."""
+    size: int = 0
+    """Bytes of the file."""
 
     def refuses(self, url: str, name: str) -> tuple[str, str] | None:
         """Outcome and detail where `url` may not be fetched under `name`; None where it may."""
@@ -49,38 +54,57 @@ class RobotsRules:
         return "robots_disallowed", "robots.txt disallows it"
 
     def crawl_delay_s(self, name: str) -> float:
-        """Seconds between requests that the site asks for, within our cap."""
+        """Seconds between requests that the site asks for."""
         delay = self.parsed.crawl_delay(name) if self.parsed is not None else None
-        return min(float(delay or 0.0), MAX_CRAWL_DELAY_S)
+        return max(0.0, float(delay or 0.0))
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was asked of a site, and when (by the loop's clock)."""
+
+    rules: asyncio.Future[RobotsRules]
+    asked_at: float
+    size: int = 0
 
 
 class RobotsCache:
     """The rules of the sites last asked about; each robots.txt is fetched once at a time."""
 
-    def __init__(self, fetch: FetchRobots) -> None:
+    def __init__(self, fetch: FetchRobots, max_age_s: float = MAX_AGE_S) -> None:
         self._fetch = fetch
-        self._sites: OrderedDict[tuple[str, int], asyncio.Future[RobotsRules]] = OrderedDict()
+        self._max_age_s = max_age_s
+        self._sites: OrderedDict[tuple[str, int], _Known] = OrderedDict()
+        self._bytes = 0
 
     async def rules(self, url: str, timestamp: int) -> RobotsRules:
         """The rules for the site of `url` at the month of `timestamp`."""
         key = (origin_of(url), middle_of_month(timestamp))
+        now = asyncio.get_running_loop().time()
         known = self._sites.get(key)
-        if known is not None:
+        if known is not None and now - known.asked_at < self._max_age_s:
             self._sites.move_to_end(key)
-            return await asyncio.shield(known)
-        future = asyncio.get_running_loop().create_future()
-        self._sites[key] = future
-        if len(self._sites) > _CACHED_SITES:
-            self._sites.popitem(last=False)
+            return await asyncio.shield(known.rules)
+        self._forget(key)
+        known = self._sites[key] = _Known(asyncio.get_running_loop().create_future(), now)
         try:
             rules = await self._load(*key)
         except BaseException as error:
-            self._sites.pop(key, None)
-            future.set_exception(error if isinstance(error, Exception) else FetchError("", ""))
-            future.exception()  # nobody may be waiting: not a forgotten error
+            self._forget(key)
+            known.rules.set_exception(error if isinstance(error, Exception) else FetchError("", ""))
+            known.rules.exception()  # nobody may be waiting: not a forgotten error
             raise
-        future.set_result(rules)
+        known.rules.set_result(rules)
+        self._bytes += rules.size
+        known.size = rules.size
+        while len(self._sites) > _CACHED_SITES or self._bytes > _CACHED_BYTES:
+            self._forget(next(iter(self._sites)))
         return rules
+
+    def _forget(self, key: tuple[str, int]) -> None:
+        known = self._sites.pop(key, None)
+        if known is not None:
+            self._bytes -= known.size
 
     async def _load(self, origin: str, timestamp: int) -> RobotsRules:
         url = f"{origin}/robots.txt"
@@ -113,7 +137,8 @@ def judge_robots(response: Fetched) -> RobotsRules:
         )
     except BodyError as error:
         return RobotsRules(None, ("robots_disallowed", f"robots.txt: {error}"))
-    return RobotsRules(Protego.parse(cut_robots(body)))
+    text = cut_robots(body)
+    return RobotsRules(Protego.parse(text), size=len(text))
 
 
 def cut_robots(body: bytes) -> str:

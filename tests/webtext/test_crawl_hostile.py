@@ -269,7 +269,7 @@ def test_transient_errors_are_retried_and_retry_after_is_bounded(tmp_path: Path)
         elapsed_s = time.monotonic() - started
     assert rows["busy-once"]["outcome"] == "ok"
     assert 0.2 <= elapsed_s < 5
-    assert len(server.requests) == 3  # robots.txt, and the page twice
+    assert len(server.requests) == 4  # robots.txt, the page twice, tdmrep.json
 
 
 def test_the_delay_between_requests_to_a_host_is_kept(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from webtext import robots
 from webtext.fetch import Fetched, FetchError
 from webtext.robots import (
-    MAX_CRAWL_DELAY_S,
+    MAX_AGE_S,
     MAX_ROBOTS_BYTES,
     RobotsCache,
     cut_robots,
@@ -67,10 +68,44 @@ def test_half_a_megabyte_is_parsed_and_no_part_of_a_line() -> None:
     assert judge_robots(answer(200, within)).refuses(PAGE, NAME)
 
 
-def test_crawl_delay_is_capped() -> None:
+def test_crawl_delay_is_read() -> None:
     assert judge_robots(answer(200, DENY)).crawl_delay_s(NAME) == 5
-    long = DENY.replace(b"5", b"86400")
-    assert judge_robots(answer(200, long)).crawl_delay_s(NAME) == MAX_CRAWL_DELAY_S
+    assert judge_robots(answer(200, b"User-agent: *\nDisallow:")).crawl_delay_s(NAME) == 0
+
+
+def test_a_day_old_answer_is_asked_for_again() -> None:
+    asked: list[str] = []
+
+    async def fetch(url: str, _timestamp: int) -> Fetched:
+        asked.append(url)
+        return answer(200, DENY)
+
+    async def ask() -> None:
+        cache = RobotsCache(fetch, max_age_s=0.05)
+        for pause in (0.0, 0.0, 0.06):
+            await asyncio.sleep(pause)
+            await cache.rules("http://a.example/x", 20170901000000)
+
+    asyncio.run(ask())
+    assert len(asked) == 2
+    assert MAX_AGE_S == 24 * 3600
+
+
+def test_remembered_rules_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robots, "_CACHED_BYTES", 100_000)
+    asked: list[str] = []
+
+    async def fetch(url: str, _timestamp: int) -> Fetched:
+        asked.append(url)
+        return answer(200, DENY + b"# filler\n" * 5_000)
+
+    async def ask() -> None:
+        cache = RobotsCache(fetch)
+        for site in ("a", "b", "c", "c", "a"):
+            await cache.rules(f"http://{site}.example/x", 20170901000000)
+
+    asyncio.run(ask())
+    assert [url[7] for url in asked] == ["a", "b", "c", "a"]
 
 
 def test_the_month_decides_and_not_the_day() -> None:

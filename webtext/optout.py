@@ -1,0 +1,114 @@
+"""Signals by which a site asks that a page be left out, read from its response and its head.
+
+- `X-Robots-Tag` fields and `<meta name="robots">`: `noai`, `noml` and `noindex` (with `none`, which
+  is `noindex, nofollow`). A field or tag may be for one robot alone (`ourname: noai`,
+  `<meta name="ourname">`); those for others are passed over.
+- TDMRep (W3C community group report "TDM Reservation Protocol", 2024): `tdm-reservation: 1` as a
+  field or a meta tag. The site's file is read by `webtext.tdmrep`.
+
+The head is scanned and not parsed: tags up to the end of the head, comments and scripts left out,
+within the first `SCANNED_BYTES`. Work is linear in them, whatever the page.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+
+from webtext.warc import HeaderPairs
+
+SCANNED_BYTES = 256 * 1024
+"""A page's first bytes, in which its meta tags are looked for."""
+
+_FIELD = "x-robots-tag"
+_TDM = "tdm-reservation"
+MAX_META_TAGS = 500
+MAX_TAG_BYTES = 4_096
+
+_HIDING = (b"script", b"style", b"noscript", b"template", b"textarea", b"title")
+"""Elements whose content is no markup of the head."""
+# Possessive: a tag that does not end is given up at once.
+_META = re.compile(rb"""<meta(?=[\s/])((?:[^>"']++|"[^"]*+"|'[^']*+')*+)>""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(
+    rb"""([^\s=>"'/]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE
+)
+_ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:(.*)", re.DOTALL)
+_WORDS_WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview",
+                               "max-video-preview"})  # fmt: skip
+_SAID = {"none": ("noindex", "nofollow")}
+
+
+def header_opt_out(
+    headers: HeaderPairs, robot: str, tags: Collection[str], *, tdm: bool
+) -> str | None:
+    """The signal among a response's fields; None where there is none.
+
+    `robot` is our product name, `tags` the words that count, `tdm` whether TDMRep does.
+    """
+    for name, value in headers:
+        low = name.lower()
+        if low == _FIELD:
+            for word in _words_for(value, robot):
+                if word in tags:
+                    return f"X-Robots-Tag: {word}"
+        elif low == _TDM and tdm and value.strip() == "1":
+            return "TDM-Reservation: 1"
+    return None
+
+
+def meta_opt_out(page: bytes, robot: str, tags: Collection[str], *, tdm: bool) -> str | None:
+    """The signal among the meta tags of a page's head; None where there is none."""
+    for name, content in _meta_tags(page[:SCANNED_BYTES]):
+        if name in {"robots", robot.lower()}:
+            found = [word for word in _directives(content) if word in tags]
+            if found:
+                return f"meta {name}: {found[0]}"
+        elif name == _TDM and tdm and content.strip() == "1":
+            return "meta tdm-reservation: 1"
+    return None
+
+
+def _words_for(value: str, robot: str) -> list[str]:
+    """The directives of a field that are for us."""
+    named = _ROBOT.fullmatch(value)
+    if named and named[1].lower() not in _WORDS_WITH_VALUE:
+        if named[1].lower() != robot.lower():
+            return []
+        value = named[2]
+    return _directives(value)
+
+
+def _directives(text: str) -> list[str]:
+    words = (word.strip().lower() for word in text.replace(";", ",").split(","))
+    return [said for word in words for said in _SAID.get(word, (word,))]
+
+
+def _meta_tags(head: bytes) -> Iterator[tuple[str, str]]:
+    """Name (lower case) and content of the meta tags, up to the end of the head."""
+    for tag in _find_metas(head):
+        attributes: dict[bytes, bytes] = {}
+        for attribute in _ATTRIBUTE.finditer(tag):
+            value = attribute[2] or attribute[3] or attribute[4] or b""
+            attributes.setdefault(attribute[1].lower(), value)
+        name = attributes.get(b"name", b"").decode("latin-1").strip().lower()
+        yield name, attributes.get(b"content", b"").decode("latin-1")
+
+
+def _find_metas(head: bytes) -> Iterator[bytes]:
+    """The attributes of each meta tag, as written."""
+    low, at, found = head.lower(), 0, 0
+    while (at := low.find(b"<", at)) >= 0 and found < MAX_META_TAGS:
+        if low.startswith(b"<!--", at):
+            at = low.find(b"-->", at)
+        elif low.startswith((b"</head", b"<body"), at):
+            return
+        elif low.startswith(b"<meta", at):
+            found += 1
+            tag = _META.match(head, at, at + MAX_TAG_BYTES)
+            if tag:
+                yield tag[1]
+        else:
+            hiding = next((name for name in _HIDING if low.startswith(b"<" + name, at)), None)
+            if hiding is not None:
+                at = low.find(b"</" + hiding, at)
+        if at < 0:
+            return
+        at += 1
