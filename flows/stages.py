@@ -29,7 +29,9 @@ class Stage:
 DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
 SUBMISSIONS = Stage("submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes")
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
-CAPTURES = Stage("captures", "webtext.crawl:crawl_partition", "links", "links", resumable=True)
+CAPTURES = Stage(
+    "captures", "webtext.crawl:crawl_partition", "links", "links", version=2, resumable=True
+)
 DOCUMENTS = Stage("documents", "webtext.documents:extract_documents_partition", "pages", "pages")
 SIGNATURES = Stage(
     "signatures", "webtext.signatures:sign_documents_partition", "documents", "documents"
