@@ -50,6 +50,7 @@ _GATEWAY_FIELDS = frozenset(
 class GatewaySource:
     """Fetches archived responses from a Wayback- or pywb-like replay address."""
 
+    name = "gateway"
     retried_statuses: frozenset[int] = frozenset()
 
     def __init__(

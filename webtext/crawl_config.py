@@ -52,8 +52,11 @@ class CrawlConfig(StageConfig):
     max_host_failures: int = Field(default=10, ge=1)
     """Live only: links of one host failing in a row (unreachable, timeout, or still busy after all
     retries) until it is given up."""
-    gzip_level: int = Field(default=GZIP_LEVEL, ge=0, le=9)
-    """zlib level of the WARC records."""
+    gzip_level: int = Field(default=GZIP_LEVEL, ge=1, le=12)
+    """libdeflate's level of the WARC records."""
+    min_revisit_bytes: int = Field(default=1_024, ge=1)
+    """A body that an earlier link of the partition has too is stored once, and the others as
+    revisit records; smaller bodies are stored each time."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

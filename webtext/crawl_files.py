@@ -1,10 +1,14 @@
 """The finished files of a crawled partition, put together from its journal.
 
 Gzip members are copied as they are, in the order of `link_id`, so nothing of the order in which
-pages arrived is left. The captures table is put in place last, by a rename.
+pages arrived is left. A body that an earlier link has too is stored once: the later response
+becomes a revisit record, which keeps its own fields. The captures table is put in place last, by a
+rename.
 """
 
+import itertools
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +20,13 @@ import pyarrow.parquet as pq
 
 from webtext.counts import Counts
 from webtext.crawl_config import CrawlConfig
-from webtext.crawl_frontier import Frontier
+from webtext.crawl_frontier import Frontier, Rows
 from webtext.crawl_journal import Journal
 from webtext.crawl_visit import Entry
-from webtext.tables import CAPTURES, part_name, write_table
-from webtext.warc import warcinfo_member
+from webtext.tables import CAPTURES, part_name
+from webtext.warc import revisit_member, warcinfo_member
 
-_BATCH_ROWS = 10_000
+_GROUP_ROWS = 10_000
 _NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,7 +44,10 @@ def assemble_files(
     warc.parent.mkdir(parents=True, exist_ok=True)
     captures = destination / "captures" / part_name(partition)
     unfinished = journal.records_path.with_name("captures.parquet")
-    write_table(unfinished, _copy_records(warc, partition, frontier, journal, config))
+    with pq.ParquetWriter(unfinished, CAPTURES, compression="zstd") as table:
+        rows = _copy_records(warc, partition, frontier, journal, config)
+        while batch := list(itertools.islice(rows, _GROUP_ROWS)):
+            table.write_table(pa.Table.from_pylist(batch, schema=CAPTURES))
     captures.parent.mkdir(parents=True, exist_ok=True)
     unfinished.replace(captures)
 
@@ -68,25 +75,59 @@ def count_captures(destination: Path, partition: int) -> Counts:
 
 def _copy_records(
     warc: Path, partition: int, frontier: Frontier, journal: Journal, config: CrawlConfig
-) -> pa.Table:
-    """Copy all records into `warc` in the order of the links; returns the captures table."""
+) -> Iterator[dict[str, Any]]:
+    """Copy all records into `warc` in the order of the links; yields the captures' rows."""
     order = np.argsort(np.array(journal.rows, dtype=np.int64), kind="stable")
-    batches: list[pa.RecordBatch] = []
-    rows: list[dict[str, Any]] = []
+    bodies = _Bodies(order, journal, config)
     with warc.open("wb") as stream:
         stream.write(_warcinfo(warc.name, journal, config))
         for row, number in enumerate(order):
             entry = journal.entry(int(number))
             assert entry.row == row, "a link journalled twice"
-            rows.append(_table_row(entry, frontier.link_id(row), partition, stream.tell()))
-            stream.write(journal.read_records(entry))
-            if len(rows) == _BATCH_ROWS:
-                batches.append(pa.RecordBatch.from_pylist(rows, schema=CAPTURES))
-                rows = []
+            start = stream.tell()
+            records = bodies.without_repeats(row, start, entry, journal.read_records(entry))
+            stream.write(records)
+            yield _table_row(entry, frontier.link_id(row), partition, start, bodies.places[row])
         stream.flush()
         os.fsync(stream.fileno())
-    batches.append(pa.RecordBatch.from_pylist(rows, schema=CAPTURES))
-    return pa.Table.from_batches(batches, schema=CAPTURES).combine_chunks()
+
+
+class _Bodies:
+    """Which links have a body that an earlier one has too; 60 bytes a link."""
+
+    def __init__(self, order: Rows, journal: Journal, config: CrawlConfig) -> None:
+        self._order, self._journal, self._config = order, journal, config
+        digests = np.zeros(len(order), dtype="S32")
+        for row, number in enumerate(order):
+            entry = journal.entry(int(number))
+            if entry.record_length and (entry.payload_bytes or 0) >= config.min_revisit_bytes:
+                digests[row] = (entry.digest or "").removeprefix("sha1:").encode()
+        _, firsts, inverse = np.unique(digests, return_index=True, return_inverse=True)
+        self._original: Rows = firsts[inverse]
+        self._original[digests == b""] = np.flatnonzero(digests == b"")
+        self.places = np.zeros((len(order), 2), dtype=np.int64)
+        """Offset and length of the record with each link's body, as far as records are written."""
+
+    def without_repeats(self, row: int, start: int, entry: Entry, records: bytes) -> bytes:
+        """The records of a link, its response as a revisit where an earlier one has the body.
+
+        Brings `entry`'s record length up to date, and `places`.
+        """
+        original = int(self._original[row])
+        if original == row:
+            self.places[row] = start + entry.record_start, entry.record_length
+            return records
+        first = self._journal.entry(int(self._order[original]))
+        end = entry.record_start + entry.record_length
+        revisit = revisit_member(
+            member=records[entry.record_start : end],
+            payload_digest=entry.digest or "",
+            refers_to=(first.url, datetime.fromtimestamp(first.captured_at or 0, UTC)),
+            gzip_level=self._config.gzip_level,
+        )
+        self.places[row] = self.places[original]
+        entry.record_length = len(revisit)
+        return b"".join((records[: entry.record_start], revisit, records[end:]))
 
 
 def _warcinfo(filename: str, journal: Journal, config: CrawlConfig) -> bytes:
@@ -103,12 +144,15 @@ def _warcinfo(filename: str, journal: Journal, config: CrawlConfig) -> bytes:
     return warcinfo_member(filename=filename, date=date, fields=fields).compressed
 
 
-def _table_row(entry: Entry, link_id: bytes, partition: int, start: int) -> dict[str, Any]:
+def _table_row(
+    entry: Entry, link_id: bytes, partition: int, start: int, body: Rows
+) -> dict[str, Any]:
     recorded = entry.record_length > 0
     return {
         "link_id": link_id,
         "outcome": entry.outcome,
         "detail": entry.detail,
+        "source": entry.source,
         "status": entry.status,
         "final_url": entry.url,
         "redirects": entry.redirects,
@@ -116,6 +160,8 @@ def _table_row(entry: Entry, link_id: bytes, partition: int, start: int) -> dict
         "warc_file": warc_name(partition) if recorded else None,
         "warc_offset": start + entry.record_start if recorded else None,
         "warc_length": entry.record_length if recorded else None,
+        "payload_offset": int(body[0]) if recorded else None,
+        "payload_length": int(body[1]) if recorded else None,
         "payload_digest": entry.digest,
         "payload_bytes": entry.payload_bytes,
         "captured_at": None if entry.captured_at is None else entry.captured_at * 1000,

@@ -49,6 +49,8 @@ class Visit:
 
     row: int
     """The link's row in its table."""
+    source: str
+    """What was asked: `live`, `gateway`, `warc` or `cdx`."""
     link_id: bytes
     outcome: str
     """`ok` where a response was had that may be a page; `write_visit` judges its body."""
@@ -68,6 +70,8 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     row: int
     outcome: str
+    source: str
+    """What was asked: `live`, `gateway`, `warc` or `cdx`."""
     url: str
     redirects: int = 0
     detail: str | None = None
@@ -108,7 +112,14 @@ class Visitor:
         gateway itself is gone.
         """
         visit = Visit(
-            row=row, link_id=link_id, outcome="ok", detail=None, url=url, hops=(), final=None
+            row=row,
+            source=self._source.name,
+            link_id=link_id,
+            outcome="ok",
+            detail=None,
+            url=url,
+            hops=(),
+            final=None,
         )
         try:
             visit = replace(visit, url=clean_url(url))
@@ -270,6 +281,7 @@ def _judge(visit: Visit, config: CrawlConfig) -> Entry:
     return Entry(
         row=visit.row,
         outcome=outcome,
+        source=visit.source,
         detail=clean_value(detail)[:_MAX_DETAIL_CHARACTERS] if detail else None,
         url=visit.url,
         redirects=min(len(visit.hops), config.max_redirects),
@@ -344,6 +356,7 @@ def _write_metadata(visit: Visit, entry: Entry, final: Member, config: CrawlConf
         fields=[
             ("link-id", visit.link_id.hex()),
             ("outcome", entry.outcome),
+            ("source", entry.source),
             *([("via", first.url)] if visit.hops else []),
             *(("hop", f"{timestamp_of(hop.captured_at)} {hop.url}") for hop in visit.hops),
         ],

@@ -132,6 +132,7 @@ class _Work:
             return None
         return Visit(
             row=row,
+            source="live",
             link_id=self._frontier.link_id(row),
             outcome="unreachable",
             detail=f"host given up after {failures} failures in a row",

@@ -23,7 +23,7 @@ from webtext.counts import Counts, Progress
 from webtext.errors import SourceError
 from webtext.extract_worker import ExtractionWorker, PageRequest, PageResult, WorkerConfig
 from webtext.tables import DOCUMENTS, REJECTED, part_name, write_rows
-from webtext.warc import read_response
+from webtext.warc import read_capture
 from webtext.wikimedia import is_wikipedia
 
 PAGES_A_REPORT = 50
@@ -41,6 +41,8 @@ _CAPTURE_COLUMNS = [
     "warc_file",
     "warc_offset",
     "warc_length",
+    "payload_offset",
+    "payload_length",
     "payload_bytes",
 ]
 _LINK_COLUMNS = ["link_id", "url", "domain", "karma", "first_created_utc"]
@@ -128,12 +130,7 @@ def _extract_pages(
 
 def _read_page(captures: Path, page: dict[str, Any]) -> tuple[PageRequest, bytes]:
     """The response that a row of captures names, and what its headers say of the body."""
-    response = read_response(
-        captures / page["warc_file"],
-        page["warc_offset"],
-        page["warc_length"],
-        max_bytes=page["payload_bytes"] + _HEADER_BYTES,
-    )
+    response = read_capture(captures, page, max_bytes=page["payload_bytes"] + _HEADER_BYTES)
     charset = _CHARSET.search(response.header("content-type") or "")
     request = PageRequest(
         url=page["final_url"],

@@ -78,6 +78,8 @@ class Fetched:
 class Source(Protocol):
     """What the crawl fetches from."""
 
+    name: str
+    """What captures say of where they come from."""
     retried_statuses: frozenset[int]
     """Statuses that are worth another attempt; none where responses are archived."""
 
@@ -107,6 +109,7 @@ class Source(Protocol):
 class LiveSource:
     """Fetches from the sites themselves, one request at a time per host."""
 
+    name = "live"
     retried_statuses = RETRIED_STATUSES
 
     def __init__(

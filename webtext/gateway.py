@@ -16,6 +16,7 @@ import signal
 import sys
 from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -110,11 +111,22 @@ class ReplayGateway:
             return _refusal(404, NOT_ARCHIVED, "This address is not in the archive.")
         try:
             response = await _read(*place)
+            if response.refers_to is not None:
+                response = replace(response, payload=await self._earlier_payload(response))
         except SourceError as error:
             return _refusal(502, "damaged-record", str(error))
         if archive_form(response.url) != archive_form(url):  # two addresses of one 64-bit key
             return _refusal(404, NOT_ARCHIVED, "This address is not in the archive.")
         return _replay(response)
+
+    async def _earlier_payload(self, revisit: Response) -> bytes:
+        """The body that a revisit record refers to."""
+        assert revisit.refers_to is not None
+        place = self._index.find(*revisit.refers_to)
+        earlier = await _read(*place) if place is not None else revisit
+        if earlier.refers_to is not None:
+            raise SourceError(f"the capture that the revisit of {revisit.url} refers to is missing")
+        return earlier.payload
 
 
 @contextlib.asynccontextmanager

@@ -15,12 +15,14 @@ import hashlib
 import re
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import deflate
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from webtext.content_coding import decode_body
@@ -29,9 +31,16 @@ from webtext.errors import SourceError
 HeaderPairs = tuple[tuple[str, str], ...]
 """Header fields in the order sent; a name may occur more than once."""
 
-GZIP_LEVEL = 3
-"""zlib level. On 167 real pages (156 KB each): level 3 takes 1.7 ms and leaves 22.9 %, level 1
-1.5 ms and 24.1 %, level 6 3.9 ms and 20.6 %, level 9 5.5 ms and 20.5 %."""
+GZIP_LEVEL = 1
+"""libdeflate's level. On 167 real pages (156 KB each) level 1 takes 0.6 ms and leaves 22.3 %, level
+6 1.4 ms and 20.5 %; zlib's level 3 takes 1.5 ms and leaves 22.9 %, its level 6 3.2 ms and 20.6 %.
+isal's 0.4 ms would be quicker, but what it writes may depend on the processor's instructions."""
+
+REVISIT_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
+"""WARC 1.1, 6.7.2."""
+
+MAX_MEMBER_BYTES = 1 << 30
+"""Largest record of our own that is taken apart again; the crawl's limits are far below."""
 
 MAX_RECORD_HEADER_BYTES = 64 * 1024
 """Longest WARC header block that is read; ours are below 10 KB."""
@@ -68,6 +77,8 @@ class Response:
     headers: HeaderPairs
     payload: bytes
     """The body as stored: transfer coding removed, content coding (gzip) still on."""
+    refers_to: tuple[str, int] | None = None
+    """Of a revisit record, which has no body: address and timestamp of the capture that has it."""
 
     def header(self, name: str) -> str | None:
         """The first value of a header field, whatever its case; None where it is missing."""
@@ -134,6 +145,36 @@ def response_member(
     return Member(compressed=member, record_id=record_id, payload_digest=digest)
 
 
+def revisit_member(
+    *, member: bytes, payload_digest: str, refers_to: tuple[str, datetime], gzip_level: int
+) -> bytes:
+    """The revisit record for a response record whose body another record has already.
+
+    `member` is the response record's gzip member. Its record id, date, address and HTTP fields
+    stay; the body goes (WARC 1.1, 6.7.2, profile identical-payload-digest). `refers_to` is the
+    address and date of the record with the body.
+    """
+    record = _gunzip(member, MAX_MEMBER_BYTES, "response record")
+    head, _, block = record.partition(b"\r\n\r\n")
+    http, end, _ = block.partition(b"\r\n\r\n")
+    kept = [
+        (name, value)
+        for name, value in _parse_fields(head.split(b"\r\n")[1:])
+        if name in {"WARC-Record-ID", "WARC-Date", "WARC-Target-URI"}
+    ]
+    url, date = refers_to
+    fields = [
+        ("WARC-Type", "revisit"),
+        *kept,
+        ("WARC-Payload-Digest", payload_digest),
+        ("WARC-Profile", REVISIT_PROFILE),
+        ("WARC-Refers-To-Target-URI", clean_target(url)),
+        ("WARC-Refers-To-Date", format_date(date)),
+        ("Content-Type", "application/http; msgtype=response"),
+    ]
+    return _gzip_record(fields, (http + end,), gzip_level)
+
+
 def metadata_member(
     *,
     url: str,
@@ -186,6 +227,20 @@ def read_response(path: Path, offset: int, length: int, *, max_bytes: int) -> Re
         return parse_response(stream.read(length), max_bytes=max_bytes, where=where)
 
 
+def read_capture(folder: Path, capture: Mapping[str, Any], *, max_bytes: int) -> Response:
+    """Read the response that a row of a captures table names, with its body wherever that lies.
+
+    `folder` is the captures artifact; see `read_response` for `max_bytes` and errors.
+    """
+    path = folder / capture["warc_file"]
+    place = capture["warc_offset"], capture["warc_length"]
+    response = read_response(path, *place, max_bytes=max_bytes)
+    if response.refers_to is None:
+        return response
+    place = capture["payload_offset"], capture["payload_length"]
+    return replace(response, payload=read_response(path, *place, max_bytes=max_bytes).payload)
+
+
 def parse_response(member: bytes, *, max_bytes: int, where: str = "WARC record") -> Response:
     """Parse a response record, gzip or plain, given whole; see `read_response`."""
     record = _gunzip(member, max_bytes, where) if member[:2] == b"\x1f\x8b" else member
@@ -197,13 +252,32 @@ def parse_response(member: bytes, *, max_bytes: int, where: str = "WARC record")
     declared = _declared_length(fields, where)
     if len(block) < declared:
         raise SourceError(f"{where}: record has {len(block)} of {declared} bytes; file truncated?")
-    if (first_header(fields, "warc-type") or "").lower() != "response":
+    kind = (first_header(fields, "warc-type") or "").lower()
+    if kind == "revisit" and _is_identical(fields):
+        refers_to = _parse_reference(fields, where)
+        return replace(_parse_http(fields, block[:declared], where), refers_to=refers_to)
+    if kind != "response":
         raise SourceError(f"{where}: not a response record")
     return _parse_http(fields, block[:declared], where)
 
 
+def _is_identical(fields: HeaderPairs) -> bool:
+    """Whether a revisit record stands for a body equal to an earlier one."""
+    return "identical-payload-digest" in (first_header(fields, "warc-profile") or "")
+
+
+def _parse_reference(fields: HeaderPairs, where: str) -> tuple[str, int]:
+    """Which capture a revisit record refers to; without a date, the latest before its own."""
+    url = first_header(fields, "warc-refers-to-target-uri")
+    own = first_header(fields, "warc-target-uri") or ""
+    date = first_header(fields, "warc-refers-to-date") or first_header(fields, "warc-date") or ""
+    return (url or own).strip("<>"), timestamp_of(_parse_date(date, where))
+
+
 def index_warc(path: Path) -> Iterator[IndexEntry]:
-    """Yield every HTTP response of a WARC file with its place; the file is read once, streaming.
+    """Yield every HTTP response of a WARC file with its place, revisits of equal bodies too.
+
+    The file is read once, streaming.
 
     Raises `SourceError` where the file is missing or is no WARC file.
     """
@@ -307,10 +381,8 @@ def _gzip_record(fields: list[tuple[str, str]], block: tuple[bytes, ...], gzip_l
     length = sum(map(len, block))
     lines = [f"{name}: {value}\r\n" for name, value in (*fields, ("Content-Length", str(length)))]
     head = ("WARC/1.1\r\n" + "".join(lines) + "\r\n").encode()
-    # compressobj writes a gzip header without a file name and with time 0.
-    gzip = zlib.compressobj(gzip_level, zlib.DEFLATED, _GZIP_WINDOW)
-    pieces = [gzip.compress(piece) for piece in (head, *block, b"\r\n\r\n")]
-    return b"".join((*pieces, gzip.flush()))
+    # Its gzip header has no file name and time 0.
+    return bytes(deflate.gzip_compress(b"".join((head, *block, b"\r\n\r\n")), gzip_level))
 
 
 def _gunzip(member: bytes, max_bytes: int, where: str) -> bytes:
@@ -384,7 +456,9 @@ def _parse_date(text: str, where: str) -> datetime:
 def _index_entry(record: object) -> IndexEntry | None:
     """The entry of an HTTP response record, its length not yet known; None for other records."""
     headers = record.headers  # type: ignore[attr-defined]
-    if (headers.get("WARC-Type") or "").lower() != "response":
+    kind = (headers.get("WARC-Type") or "").lower()
+    identical = "identical-payload-digest" in (headers.get("WARC-Profile") or "")
+    if kind != "response" and not (kind == "revisit" and identical):
         return None
     url = (headers.get("WARC-Target-URI") or "").strip("<>")
     digits = re.sub(r"[^0-9]", "", headers.get("WARC-Date") or "")[:14]

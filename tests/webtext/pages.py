@@ -66,6 +66,9 @@ def _capture_row(page: WebPage, name: str, offset: int, length: int) -> dict[str
         "warc_file": name,
         "warc_offset": offset,
         "warc_length": length,
+        "payload_offset": offset,
+        "payload_length": length,
+        "source": "gateway",
         "payload_bytes": len(page.body),
         "captured_at": NOON,
     }
