@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from eval.scores import read_scores
 from eval.table import table_rows
 from flows import stages
+from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
 from infra.lineage import upstream
 from infra.manifest import Manifest
@@ -145,6 +146,7 @@ def _corpus(manifests: Mapping[str, Manifest], artifacts: Mapping[str, Path]) ->
     return {
         "funnel": funnel_rows(counted),
         "configs": configs,
+        "fidelity": fidelity_markdown(read_fidelity(artifacts["fidelity"])),
         "domains": top_domains(artifacts["corpus"]),
         "documents": manifests["corpus"].counts["rows_out"],
         "facts": manifests["shards"].counts["facts"],

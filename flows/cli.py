@@ -255,6 +255,26 @@ def lineage(
 
 
 @app.command
+def fidelity(
+    reference: str = "fidelity",
+    *,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Compare the domains of a build with the published 1,000 commonest of WebText.
+
+    Args:
+        reference: a run's id, or a fidelity artifact (`webtext list` shows both); where the store
+            holds one build, nothing.
+    """
+    from flows.fidelity import find_fidelity
+    from flows.show import print_fidelity
+
+    print_fidelity(console(), find_fidelity(_store(store), reference), as_json=json)
+
+
+@app.command
 def verify(
     artifacts: tuple[str, ...] = (),
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows import stages
+from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_markdown, funnel_rows, publish_markdown
 from flows.profile import Profile, as_profile
 from flows.replay import replaying
@@ -16,6 +17,7 @@ from infra.errors import ProfileError
 from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact
+from webtext.domain_counts import FidelityConfig
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
         {},
     )
     yield selected
+    compared = {"links": links, "captures": captures, "documents": documents, "corpus": selected}
+    yield make(run, stages.FIDELITY, FidelityConfig(), compared, whole(), {})
     yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
 
 
@@ -133,3 +137,5 @@ def _publish_funnel(run: Session, made: Mapping[str, str]) -> None:
     ]
     table = funnel_markdown(funnel_rows(counted))
     publish_markdown("funnel", f"## From submissions to shards\n\n{table}")
+    figures = fidelity_markdown(read_fidelity(run.store.root / made[stages.FIDELITY.name]))
+    publish_markdown("fidelity", f"## The domains beside WebText's\n\n{figures}")

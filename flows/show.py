@@ -156,6 +156,25 @@ def print_scores(console: Console, rows: Sequence[TableRow]) -> None:
     console.print(score_table(rows))
 
 
+def print_fidelity(console: Console, artifact: Artifact, *, as_json: bool) -> None:
+    """Print how the domains of a build compare with the published ones of WebText."""
+    from flows.fidelity import HEADINGS, fidelity_cells, fidelity_notes, read_fidelity
+
+    if as_json:
+        print((artifact.path / "fidelity.json").read_text("utf-8"), end="")  # noqa: T201  the result
+        return
+    tables = read_fidelity(artifact.path)
+    title = f"{artifact.label} beside WebText's 1,000 commonest domains"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for place, heading in enumerate(HEADINGS):
+        shown.add_column(heading, justify="right" if place else "left")
+    for name, figures in tables.items():
+        shown.add_row(*fidelity_cells(name, figures))
+    console.print(shown)
+    for note in fidelity_notes(tables):
+        console.print(f"[dim]{note}[/]", highlight=False)
+
+
 def generate_text(
     folder: Path,
     prompt: str,

@@ -27,7 +27,9 @@ class Stage:
 
 
 DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
-SUBMISSIONS = Stage("submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes")
+SUBMISSIONS = Stage(
+    "submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes", version=2
+)
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
 CAPTURES = Stage(
     "captures", "webtext.crawl:crawl_partition", "links", "links", version=2, resumable=True
@@ -38,13 +40,14 @@ SIGNATURES = Stage(
 )
 DUPLICATES = Stage("duplicates", "webtext.duplicates:find_duplicates", "documents", "documents")
 CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", "documents")
+FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")
 MODEL = Stage("model", "model.train:main", "steps", "steps")
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )
 SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items")
-CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts")
+CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=2)
 
 FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
 """The stages whose counts follow one another from a dump's rows to the shards' documents."""

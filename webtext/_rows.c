@@ -388,7 +388,8 @@ static void fill_url_class(void) {
     for (const char *c = "._-"; *c; c++)
         url_class[(int)*c] = UNRESERVED | IN_PATH | IN_QUERY | IN_HOST;
     url_class['~'] = UNRESERVED | IN_PATH | IN_QUERY;
-    for (const char *c = "!$&'()*+,;=:@/"; *c; c++) url_class[(int)*c] = IN_PATH | IN_QUERY;
+    for (const char *c = "!$&()*+,;=:@/"; *c; c++) url_class[(int)*c] = IN_PATH | IN_QUERY;
+    url_class['\''] = IN_PATH;
     url_class['?'] = IN_QUERY;
 }
 

@@ -55,8 +55,9 @@ class DocumentsConfig(WorkerConfig):
     """Fewest GPT-2 tokens of a document: `too_short` below. OpenWebText's number."""
     languages: tuple[str, ...] = ("en",)
     """Languages to keep, as ISO 639-1 codes: `language` for the others. Empty keeps all."""
-    wikimedia_projects: bool = False
-    """Strip the other projects of Wikimedia (Wiktionary, ...) as well as Wikipedia."""
+    strip_wikimedia: bool = False
+    """Whether a page whose canonical link leads to any Wikimedia project is stripped, and not to
+    Wikipedia alone."""
 
 
 def extract_documents_partition(
@@ -96,7 +97,7 @@ def extract_documents_partition(
 def judge_page(result: PageResult, config: DocumentsConfig) -> tuple[str | None, str | None]:
     """The reason to reject a page and its detail; no reason for a document."""
     host = result.canonical_host
-    if host and is_wikipedia(host, all_projects=config.wikimedia_projects):
+    if host and is_wikipedia(host, all_projects=config.strip_wikimedia):
         return "wikipedia", f"canonical link to {host[:200]}"
     if result.reason is not None:
         return result.reason, result.detail

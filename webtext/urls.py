@@ -5,9 +5,11 @@ exactly this (RFC 3986 section 6.2 unless said otherwise):
 
 - only `http` and `https`; the scheme and the host in lower case; IDN hosts in punycode (UTS 46);
   numeric hosts (`0x7f.1`, `2130706433`) as the dotted address that browsers make of them; the
-  trailing dot of the root and the default port are dropped;
+  trailing dot of the root and the default port are dropped; a backslash before the query is a
+  slash (WHATWG URL, which browsers follow);
 - an empty path is `/`; `.` and `..` segments are resolved; escapes are upper case, those of
-  unreserved characters are undone, and characters that a URL cannot hold are escaped as UTF-8;
+  unreserved characters are undone, and characters that a URL cannot hold are escaped as UTF-8, as
+  is `'` in a query (WHATWG URL);
 - the fragment goes (it is never sent to a server), as do the parameters in `TRACKING_PARAMETERS`
   and those starting with `utm_`, and a `?` with nothing behind it.
 
@@ -77,7 +79,7 @@ _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):([^?#]*)(?:\?([^#]*))?", re.DOTA
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNRESERVED = r"A-Za-z0-9._~\-"
 _NOT_PATH = re.compile(rf"%([0-9A-Fa-f]{{2}})|([^{_UNRESERVED}!$&'()*+,;=:@/])")
-_NOT_QUERY = re.compile(rf"%([0-9A-Fa-f]{{2}})|([^{_UNRESERVED}!$&'()*+,;=:@/?])")
+_NOT_QUERY = re.compile(rf"%([0-9A-Fa-f]{{2}})|([^{_UNRESERVED}!$&()*+,;=:@/?])")
 _IS_UNRESERVED = re.compile(f"[{_UNRESERVED}]")
 _TRACKING = re.compile("|".join(["utm_", *sorted(TRACKING_PARAMETERS)]), re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -133,7 +135,7 @@ def split_url(url: str) -> UrlParts | UrlReason:
     scheme = parts[1].lower() if parts else ""
     if parts is None or scheme not in _DEFAULT_PORTS:
         return "not_http"
-    hierarchy: str = parts[2]
+    hierarchy: str = parts[2].replace("\\", "/")
     if not hierarchy.startswith("//"):
         return "invalid_url"
     authority, slash, path = hierarchy[2:].partition("/")
@@ -229,8 +231,7 @@ def _to_ascii(name: str) -> str:
     if name.isascii():
         return name.lower()
     try:
-        # The root's dot goes first, in all of its forms that UTS 46 knows.
-        return idna.encode(name.rstrip(".。．｡"), uts46=True).decode("ascii").lower()
+        return idna.encode(name, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
         return ""
 

@@ -28,6 +28,7 @@ STAGES = [
     "signatures",
     "duplicates",
     "corpus",
+    "fidelity",
     "shards",
     "model",
     "demo-benchmarks",

@@ -163,6 +163,21 @@ def test_the_card_has_gpt2s_sections_and_the_artifacts_numbers(tiny_store: TinyS
     assert all(score["data"]["label"] == "demo" for score in scores)
 
 
+def test_the_card_and_a_command_tell_the_domains_beside_webtexts(tiny_store: TinyStore) -> None:
+    store, _ended = tiny_store
+    done = webtext("fidelity", last_run(store)["run_id"], "--store", store, "--json")
+    assert done.code == 0, done.err
+    tables = json.loads(done.out)["tables"]
+    assert list(tables) == ["links", "captures", "documents", "corpus"]
+    for name, figures in tables.items():
+        assert figures["rows"] == counts(store, name)["rows_out"]
+    links = f"| links | {tables['links']['rows']:,} | 0.0% | 0 | 0.0% | – | – | – |"
+    assert links in (Store(store).find("card").path / "README.md").read_text()
+    shown = webtext("fidelity", "--store", store)
+    assert "covered mass" in shown.err
+    assert webtext("fidelity", "links", "--store", store).code == 1
+
+
 def test_lineage_leads_from_a_score_to_the_demo_web(tiny_store: TinyStore) -> None:
     store, _ended = tiny_store
     done = webtext("lineage", "--store", store, "--json", "lambada_acc")
@@ -175,7 +190,7 @@ def test_lineage_leads_from_a_score_to_the_demo_web(tiny_store: TinyStore) -> No
             walk(parent)
 
     walk(json.loads(done.out))
-    assert set(names) >= {*STAGES[:-1], "scores"}
+    assert set(names) >= {*STAGES[:-1], "scores"} - {"fidelity"}
     shown = webtext("lineage", "--store", store, "card")
     assert "demo-web/tiny-" in shown.err
 
@@ -226,7 +241,8 @@ def test_gc_keeps_what_the_last_run_uses(copied_store: Path, shared_api: str) ->
     assert done.code == 0
     gone = kept - set(digests(copied_store))
     assert {label.split("/")[0] for label in gone} == {
-        "links", "captures", "documents", "signatures", "duplicates", "corpus", "shards",
+        "links", "captures", "documents", "signatures", "duplicates", "corpus", "fidelity",
+        "shards",
     }  # fmt: skip
     assert webtext("verify", "--store", copied_store).code == 0
 

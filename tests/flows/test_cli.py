@@ -16,8 +16,8 @@ from flows.cli import app, main
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "end_to_end" / "tiny.toml"
 COMMANDS = (
-    "run", "corpus", "train", "eval", "lineage", "verify", "gc", "list", "replay", "generate",
-    "serve",
+    "run", "corpus", "train", "eval", "lineage", "fidelity", "verify", "gc", "list", "replay",
+    "generate", "serve",
 )  # fmt: skip
 
 
