@@ -7,11 +7,16 @@ import resource
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from flows.cli import app, main
+from flows.profile import load_profile
+from flows.progress import Reporter
+from flows.reuse import reuse_pipeline
+from infra.errors import ProfileError
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "end_to_end" / "tiny.toml"
@@ -133,3 +138,22 @@ def test_replay_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         assert serving.wait(10) == 0
         assert time.monotonic() - began < 5
         serving.stdout.close()
+
+
+def _never() -> Reporter:
+    raise AssertionError("nothing is there to be shown")
+
+
+def test_the_webtext_profile_has_webtexts_rules_and_wants_dumps(tmp_path: Path) -> None:
+    settings = load_profile("webtext")
+    assert (settings.links.min_karma, settings.links.karma_rule) == (3, "any")
+    assert settings.submissions.created_to == date(2017, 12, 31)
+    assert settings.submissions.created_from is None
+    assert settings.crawl.source == "gateway"
+    assert settings.model.layers == 12
+    sections = (settings.submissions, settings.crawl, settings.documents)
+    assert not any(section.strip_wikimedia for section in sections)
+    assert 45_000_000 / settings.partitions < 100_000
+    runtime = settings.runtime.model_copy(update={"store": tmp_path / "runs"})
+    with pytest.raises(ProfileError, match="webtext names no submissions; .* --submissions"):
+        reuse_pipeline(settings.model_copy(update={"runtime": runtime}), _never)
