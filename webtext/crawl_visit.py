@@ -100,7 +100,7 @@ class Visitor:
         self._source = source
         self._exempt = exempt
         self._can_postpone = config.source == "live"
-        self._robots = RobotsCache(self._fetch_robots)
+        self._robots = RobotsCache(self._fetch_robots, config.robots_name)
         self._tdmrep = TdmrepCache(self._fetch_tdmrep)
 
     async def visit(

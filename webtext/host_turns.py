@@ -27,7 +27,8 @@ SLOTS = 2**20
 """Places in the file: with 100 hosts busy, two share one once in 200 times."""
 
 MAX_HOLD_S = 3_600.0
-"""Longest that a host is left alone: a clock that was set back must not stop a crawl for ever."""
+"""Longest that a host is left alone. A later time in the file is no time that was written there, or
+the clock was set back since: it is not believed, so that neither stops a crawl for ever."""
 
 _POLL_S = 0.05
 """How often a place that another process holds is tried again."""
@@ -113,10 +114,11 @@ class HostTurns:
 
     def _free_at(self, slot: int) -> float:
         (free_at,) = _TIME.unpack(os.pread(self._file, _TIME.size, slot * _TIME.size))
-        # min and max also make a number of whatever a damaged file may hold.
-        return float(min(max(0.0, free_at), time.time() + MAX_HOLD_S))
+        # Written so that what is not a number counts as free, too.
+        return float(free_at) if 0.0 < free_at <= time.time() + MAX_HOLD_S else 0.0
 
     def _keep_free_until(self, slot: int, when: float) -> None:
+        when = min(when, time.time() + MAX_HOLD_S)
         if when > self._free_at(slot):
             os.pwrite(self._file, _TIME.pack(when), slot * _TIME.size)
 

@@ -23,14 +23,20 @@ _TDM = "tdm-reservation"
 MAX_META_TAGS = 500
 MAX_TAG_BYTES = 4_096
 
-_HIDING = (b"script", b"style", b"noscript", b"template", b"textarea", b"title")
-"""Elements whose content is no markup of the head."""
+_MARK = re.compile(
+    rb"<(?:(?P<comment>!--)|(?P<end>/head\b|body\b)|(?P<meta>meta(?=[\s/]))"
+    rb"|(?P<hiding>script|style|noscript|template|textarea|title)\b)",
+    re.IGNORECASE,
+)
+"""What the scan stops at; `hiding` are elements whose content is no markup of the head."""
 # Possessive: a tag that does not end is given up at once.
 _META = re.compile(rb"""<meta(?=[\s/])((?:[^>"']++|"[^"]*+"|'[^']*+')*+)>""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(
-    rb"""([^\s=>"'/]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE
+    # A name is tried at its first letter alone: else a long one costs the square of its length.
+    rb"""(?<![^\s=>"'/])([^\s=>"'/]++)\s*+=\s*+(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))"""
 )
 _ROBOT = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:(.*)", re.DOTALL)
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _WORDS_WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview",
                                "max-video-preview"})  # fmt: skip
 _SAID = {"none": ("noindex", "nofollow")}
@@ -56,7 +62,10 @@ def header_opt_out(
 
 def meta_opt_out(page: bytes, robot: str, tags: Collection[str], *, tdm: bool) -> str | None:
     """The signal among the meta tags of a page's head; None where there is none."""
-    for name, content in _meta_tags(page[:SCANNED_BYTES]):
+    head = page[:SCANNED_BYTES]
+    if head.startswith(_UTF16_MARKS):  # without its zeros, ASCII in UTF-16 is ASCII
+        head = head.replace(b"\0", b"")
+    for name, content in _meta_tags(head):
         if name in {"robots", robot.lower()}:
             found = [word for word in _directives(content) if word in tags]
             if found:
@@ -66,18 +75,25 @@ def meta_opt_out(page: bytes, robot: str, tags: Collection[str], *, tdm: bool) -
     return None
 
 
-def _words_for(value: str, robot: str) -> list[str]:
-    """The directives of a field that are for us."""
-    named = _ROBOT.fullmatch(value)
-    if named and named[1].lower() not in _WORDS_WITH_VALUE:
-        if named[1].lower() != robot.lower():
-            return []
-        value = named[2]
-    return _directives(value)
+def _words_for(value: str, robot: str) -> Iterator[str]:
+    """The directives of a field that are for us.
+
+    A name holds for the directives up to the next one: proxies join fields by commas (RFC 9110,
+    5.3).
+    """
+    for_us = True
+    for part in re.split("[,;]", value):
+        named = _ROBOT.fullmatch(part)
+        names_robot = named is not None and named[1].lower() not in _WORDS_WITH_VALUE
+        if named and names_robot:
+            for_us = named[1].lower() == robot.lower()
+        if for_us:
+            yield from _directives(named[2] if named and names_robot else part)
 
 
 def _directives(text: str) -> list[str]:
-    words = (word.strip().lower() for word in text.replace(";", ",").split(","))
+    # The slash is that of an unquoted `content=noai/>`.
+    words = (word.strip(" \t\r\n/").lower() for word in re.split("[,;]", text))
     return [said for word in words for said in _SAID.get(word, (word,))]
 
 
@@ -95,20 +111,20 @@ def _meta_tags(head: bytes) -> Iterator[tuple[str, str]]:
 def _find_metas(head: bytes) -> Iterator[bytes]:
     """The attributes of each meta tag, as written."""
     low, at, found = head.lower(), 0, 0
-    while (at := low.find(b"<", at)) >= 0 and found < MAX_META_TAGS:
-        if low.startswith(b"<!--", at):
-            at = low.find(b"-->", at)
-        elif low.startswith((b"</head", b"<body"), at):
+    while found < MAX_META_TAGS and (mark := _MARK.search(head, at)):
+        at = mark.end()
+        if mark["end"]:
             return
-        elif low.startswith(b"<meta", at):
+        if mark["meta"]:
             found += 1
-            tag = _META.match(head, at, at + MAX_TAG_BYTES)
+            tag = _META.match(head, mark.start(), mark.start() + MAX_TAG_BYTES)
             if tag:
                 yield tag[1]
-        else:
-            hiding = next((name for name in _HIDING if low.startswith(b"<" + name, at)), None)
-            if hiding is not None:
-                at = low.find(b"</" + hiding, at)
+                at = tag.end()
+            continue
+        # `<!-->` is a comment, too: its dashes may be those of its end.
+        closing = b"-->" if mark["comment"] else b"</" + mark["hiding"].lower()
+        at = low.find(closing, mark.start() + 2)
         if at < 0:
             return
         at += 1

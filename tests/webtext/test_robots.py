@@ -56,7 +56,7 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Fetched:
     ],
 )
 def test_refuses_by_rule_or_status(response: Fetched, refused: bool) -> None:
-    assert (judge_robots(response).refuses(PAGE, NAME) is not None) == refused
+    assert (judge_robots(response, NAME).refuses(PAGE, NAME) is not None) == refused
 
 
 def test_half_a_megabyte_is_parsed_and_no_part_of_a_line() -> None:
@@ -65,12 +65,12 @@ def test_half_a_megabyte_is_parsed_and_no_part_of_a_line() -> None:
     assert len(text) <= MAX_ROBOTS_BYTES
     assert text.endswith("# filler")
     within = b"#" * (MAX_ROBOTS_BYTES - 100) + b"\n" + DENY
-    assert judge_robots(answer(200, within)).refuses(PAGE, NAME)
+    assert judge_robots(answer(200, within), NAME).refuses(PAGE, NAME)
 
 
 def test_crawl_delay_is_read() -> None:
-    assert judge_robots(answer(200, DENY)).crawl_delay_s(NAME) == 5
-    assert judge_robots(answer(200, b"User-agent: *\nDisallow:")).crawl_delay_s(NAME) == 0
+    assert judge_robots(answer(200, DENY), NAME).crawl_delay_s(NAME) == 5
+    assert judge_robots(answer(200, b"User-agent: *\nDisallow:"), NAME).crawl_delay_s(NAME) == 0
 
 
 def test_a_day_old_answer_is_asked_for_again() -> None:
@@ -81,7 +81,7 @@ def test_a_day_old_answer_is_asked_for_again() -> None:
         return answer(200, DENY)
 
     async def ask() -> None:
-        cache = RobotsCache(fetch, max_age_s=0.05)
+        cache = RobotsCache(fetch, NAME, max_age_s=0.05)
         for pause in (0.0, 0.0, 0.06):
             await asyncio.sleep(pause)
             await cache.rules("http://a.example/x", 20170901000000)
@@ -100,7 +100,7 @@ def test_remembered_rules_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) 
         return answer(200, DENY + b"# filler\n" * 5_000)
 
     async def ask() -> None:
-        cache = RobotsCache(fetch)
+        cache = RobotsCache(fetch, NAME)
         for site in ("a", "b", "c", "c", "a"):
             await cache.rules(f"http://{site}.example/x", 20170901000000)
 
@@ -121,7 +121,7 @@ def test_each_site_is_asked_once_though_many_ask_at_a_time() -> None:
         return answer(200, DENY)
 
     async def ask() -> None:
-        cache = RobotsCache(fetch)
+        cache = RobotsCache(fetch, NAME)
         urls = [f"http://{site}.example/private/{n}" for site in "ab" for n in range(20)]
         rules = await asyncio.gather(*(cache.rules(url, 20170901000000) for url in urls))
         assert all(rule.refuses(PAGE, NAME) for rule in rules)
@@ -143,7 +143,7 @@ def test_no_answer_disallows_but_not_archived_allows(outcome: str, refusal: str 
     async def fetch(_url: str, _timestamp: int) -> Fetched:
         raise FetchError(outcome, "why")
 
-    rules = asyncio.run(RobotsCache(fetch).rules(PAGE, 20170901000000))
+    rules = asyncio.run(RobotsCache(fetch, NAME).rules(PAGE, 20170901000000))
     found = rules.refuses(PAGE, NAME)
     assert (found[0] if found else None) == refusal
 
@@ -157,7 +157,7 @@ def test_redirects_are_followed_and_a_loop_allows() -> None:
         return answer(200, DENY)
 
     async def ask() -> None:
-        cache = RobotsCache(fetch)
+        cache = RobotsCache(fetch, NAME)
         assert (await cache.rules(PAGE, 20170901000000)).refuses(PAGE, NAME)
         loop = await cache.rules("http://loop.example/", 20170901000000)
         assert loop.refuses("http://loop.example/", NAME) is None
