@@ -17,14 +17,14 @@ Submissions are rows in, links rows out; the others are counted as
 from pathlib import Path
 from typing import Literal
 
-import duckdb
 import pyarrow.parquet as pq
 from pydantic import Field
 
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress, silent
 from webtext.errors import ConfigError, SourceError
-from webtext.sorting import open_sorter, write_query
+from webtext.link_groups import LinkGroups, drop_repeats
+from webtext.sorting import open_sorter, write_tables
 from webtext.tables import LINKS, SUBMISSIONS, part_name
 
 
@@ -50,53 +50,24 @@ def group_links_partition(
     """Group partition `partition` of all dumps into `destination`/links/part-NNNNN.parquet.
 
     `submissions` is the artifact's folder. Raises SourceError where it holds no table, ConfigError
-    where its partitions are not those of `config`. Spills to disk what does not fit in memory.
+    where its partitions are not those of `config`. Spills to disk what does not fit in memory,
+    and holds a batch of rows besides.
     """
     dumps = _find_dumps(submissions)
     _check_partitions(dumps, partition, config)
     with open_sorter(destination / "scratch") as sorter:
-        _load_partition(sorter, dumps, partition)
-        rows_in, distinct = _count_pair(sorter, "count(*), count(DISTINCT id) FROM loaded")
-        sorter.execute(_GROUP.format(judged=_JUDGED[config.karma_rule]))
+        kept = destination / "scratch" / "kept.parquet"
+        rows_in, distinct = drop_repeats(sorter, dumps, partition, kept)
+        groups = LinkGroups(config.min_karma, config.karma_rule)
         path = destination / "links" / part_name(partition)
-        query = f"SELECT * FROM grouped WHERE karma >= {config.min_karma} ORDER BY link_id"  # noqa: S608
-        links = write_query(path, LINKS, sorter.cursor(), query)
-        kept, _ = _count_pair(
-            sorter,
-            f"coalesce(sum(len(submissions)), 0), 0 FROM grouped WHERE karma >= {config.min_karma}",
-        )
+        links = write_tables(path, LINKS, groups.read(sorter, kept))
     progress(rows_in, rows_in, links=links)
     losses = {
-        "karma_below_minimum": distinct - kept,
+        "karma_below_minimum": distinct - groups.submissions,
         "repeated_submission": rows_in - distinct,
-        "same_link": kept - links,
+        "same_link": groups.submissions - links,
     }
     return Counts(rows_in=rows_in, rows_out=links, losses=losses)
-
-
-_GROUP = """
-CREATE TABLE grouped AS
-SELECT
-    link_id,
-    max(url) AS url,  -- "https:" is after "http:"
-    min(host) AS host,
-    min(domain) AS domain,
-    CAST({judged} AS INTEGER) AS karma,
-    coalesce(min(nullif(created_utc, 0)), 0) AS first_created_utc,
-    list(
-        struct_pack(id := id, subreddit := subreddit, karma := karma, created_utc := created_utc)
-        ORDER BY created_utc, id
-    ) AS submissions
-FROM (
-    SELECT * FROM loaded
-    QUALIFY row_number() OVER (
-        PARTITION BY id ORDER BY karma DESC, created_utc DESC, subreddit, url
-    ) = 1
-)
-GROUP BY link_id
-"""
-
-_JUDGED = {"any": "max(karma)", "sum": "least(greatest(sum(karma), -2147483647), 2147483647)"}
 
 
 def _find_dumps(submissions: Path) -> list[Path]:
@@ -124,17 +95,3 @@ def _check_partitions(dumps: list[Path], partition: int, config: LinksConfig) ->
                 f"{dump} has submissions in partition {last}, but links are to have "
                 f"{config.partitions} partitions: set both stages' `partitions` to one number"
             )
-
-
-def _load_partition(sorter: duckdb.DuckDBPyConnection, dumps: list[Path], partition: int) -> None:
-    sorter.execute(
-        "CREATE TABLE loaded AS SELECT * EXCLUDE (partition) "
-        "FROM read_parquet(?) WHERE partition = ?",
-        [[str(dump) for dump in dumps], partition],
-    )
-
-
-def _count_pair(sorter: duckdb.DuckDBPyConnection, counted: str) -> tuple[int, int]:
-    found = sorter.execute(f"SELECT {counted}").fetchone()
-    assert found is not None
-    return int(found[0]), int(found[1])

@@ -5,7 +5,7 @@ no way to load extensions. Every query that is written must order its rows total
 and spills never show in the bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -45,25 +45,29 @@ def open_sorter(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def write_query(
     path: Path, schema: pa.Schema, connection: duckdb.DuckDBPyConnection, query: str
 ) -> int:
-    """Write the ordered rows of `query` as a table of `schema`; returns how many there were.
+    """Write the ordered rows of `query` as a table of `schema`; returns how many there were."""
+    reader = connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS)
+    return write_tables(path, schema, (pa.Table.from_batches([batch]) for batch in reader))
 
-    Streams: row groups of `ROW_GROUP_ROWS` whatever batches come, so equal rows give equal bytes.
+
+def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
+    """Write the rows of tables one after the other; returns how many there were.
+
+    Streams: row groups of `ROW_GROUP_ROWS` whatever tables come, so equal rows give equal bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
-    reader = connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for table in _regroup(reader, schema):
+        for table in _regroup(tables, schema):
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
             rows += table.num_rows
     return rows
 
 
-def _regroup(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Table]:
+def _regroup(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
     """Tables of exactly `ROW_GROUP_ROWS` rows and a last one with the rest."""
     held = schema.empty_table()
-    for batch in reader:
-        table = pa.Table.from_batches([batch])
+    for table in tables:
         held = pa.concat_tables([held, _cast(table, schema)])
         while held.num_rows >= ROW_GROUP_ROWS:
             yield held.slice(0, ROW_GROUP_ROWS).combine_chunks()

@@ -4,6 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -220,6 +221,33 @@ def test_bytes_do_not_depend_on_memory(tmp_path: Path, monkeypatch: pytest.Monke
         _group_folder(tmp_path)
         contents.append((tmp_path / "out" / "links" / "part-00000.parquet").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_a_partition_larger_than_memory_is_grouped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly every URL is another, so that no grouping shrinks the rows."""
+    (tmp_path / "in" / "submissions").mkdir(parents=True)
+    dump = tmp_path / "in" / "submissions" / "dump-00000.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 0::INTEGER AS partition, unhex(md5(n::VARCHAR)) AS link_id, "
+            "'http://a.example/some-words-about-the-thing/' || md5(n::VARCHAR) AS url, "
+            "'a.example' AS host, 'a.example' AS domain, 'x' || i AS id, 's' AS subreddit, "
+            "(n % 5)::INTEGER AS karma, n AS created_utc "
+            "FROM (SELECT i, i % 490000 AS n FROM range(500000) t(i))) "
+            f"TO '{dump}' (FORMAT parquet)"
+        )
+    monkeypatch.setattr(sorting, "MEMORY_LIMIT", "150MB")
+    (tmp_path / "out").mkdir()
+    counts = group_links_partition(
+        submissions=tmp_path / "in", partition=0, destination=tmp_path / "out",
+        config=LinksConfig(min_karma=3),
+    )  # fmt: skip
+    assert counts.rows_out == 196_000
+    assert counts.losses == {
+        "karma_below_minimum": 300_000, "repeated_submission": 0, "same_link": 4_000,
+    }  # fmt: skip
 
 
 def test_real_dumps_give_links_that_keep_the_rules(real_data: Path, tmp_path: Path) -> None:
