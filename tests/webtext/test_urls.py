@@ -214,7 +214,7 @@ def test_registrable_domain(host: str, domain: str) -> None:
 @pytest.mark.parametrize(
     "host",
     ["wikipedia.org", "en.wikipedia.org", "de.m.wikipedia.org", "WWW.Wikipedia.ORG.",
-     "zh-min-nan.wikipedia.org", "wikipedia.com", "simple.wikipedia.org"],
+     "zh-min-nan.wikipedia.org", "en.zero.wikipedia.org", "wikipedia.com", "simple.wikipedia.org"],
 )  # fmt: skip
 def test_wikipedia_is_told_in_every_form(host: str) -> None:
     assert is_wikipedia(host)
