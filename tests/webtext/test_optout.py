@@ -141,7 +141,7 @@ def test_work_is_linear_in_a_hostile_head(unit: bytes) -> None:
     head = unit * (SCANNED_BYTES // len(unit) + 1)
     started = time.process_time()
     assert by_meta(head) is None
-    assert time.process_time() - started < 1.0  # measured: 0.02 to 0.2 s
+    assert time.process_time() - started < 1.0  # measured: 0.08 s at most
 
 
 def test_work_is_linear_in_a_hostile_field() -> None:
