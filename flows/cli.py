@@ -113,6 +113,18 @@ class SourceOptions:
         str | None,
         Parameter(name="--gateway", help="Address of a replay gateway (pywb's or Wayback's form)."),
     ] = None
+    cdx: Annotated[
+        tuple[str, ...],
+        _files(
+            "--cdx",
+            "Indexes of a web archive such as Common Crawl: cluster.idx, .cdx and .cdxj files, or "
+            "addresses of index servers.",
+        ),
+    ] = ()
+    cdx_records: Annotated[
+        str | None,
+        Parameter(name="--cdx-records", help="Address or folder of the indexes' WARC files."),
+    ] = None
 
     def inputs(self) -> dict[str, Any]:
         """What is given, by the names of `flows.inputs.Inputs`."""
@@ -420,18 +432,22 @@ class Options:
 
 def _settings(options: Options) -> Profile:
     """The profile with what the command line changes."""
-    from flows.inputs import Inputs
+    from flows.inputs import Inputs, choose_source
     from flows.profile import load_profile
 
     settings = load_profile(options.profile, options.assignments)
     given = {name: value for name, value in options.inputs.items() if value}
     merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
     merged.check()
+    crawl = settings.crawl
+    if not any(name.startswith("crawl.source") for name in options.assignments):
+        source = choose_source(crawl.source, Inputs.model_validate(given))
+        crawl = crawl.model_copy(update={"source": source})
     changes = {"store": options.store, "workers": options.workers}
     runtime = settings.runtime.model_copy(
         update={name: value for name, value in changes.items() if value is not None}
     )
-    return settings.model_copy(update={"inputs": merged, "runtime": runtime})
+    return settings.model_copy(update={"inputs": merged, "runtime": runtime, "crawl": crawl})
 
 
 def _store_folder(options: Options) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
@@ -18,6 +19,7 @@ from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact
 from webtext.domain_counts import FidelityConfig
+from webtext.warc_index import WarcIndexConfig
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,43 @@ def _read_dumps(run: Session, sources: Sources) -> Artifact:
 
 def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part]) -> Artifact:
     profile, runtime = run.profile, run.runtime
-    inputs: Inputs = {"links": links, "replay": sources.archive_inputs}
+    inputs: dict[str, Artifact | Sequence[InputRecord]] = {"links": links}
+    arguments = {
+        "concurrency": runtime.crawl_concurrency,
+        "host_delay_s": runtime.crawl_host_delay_s,
+        "archive_delay_s": runtime.archive_delay_s,
+        "politeness": str(run.store.root / "crawl-hosts.bin"),
+        **_archive(run, sources, inputs),
+    }
     artifact = planned(run, stages.CAPTURES, profile.crawl, inputs)
     run.expect_work(artifact)
-    with replaying(run, sources.archives, needed=not artifact.is_finished) as gateway:
-        arguments = {
-            "gateway": gateway or profile.inputs.gateway,
-            "concurrency": runtime.crawl_concurrency,
-            "host_delay_s": runtime.crawl_host_delay_s,
-            "politeness": str(run.store.root / "crawl-hosts.bin"),
-        }
+    served = sources.archives if profile.crawl.source == "gateway" else []
+    with replaying(run, served, needed=not artifact.is_finished) as gateway:
+        if gateway is not None:
+            arguments["gateway"] = gateway
         return make(run, stages.CAPTURES, profile.crawl, inputs, parts, arguments)
+
+
+def _archive(
+    run: Session, sources: Sources, inputs: dict[str, Artifact | Sequence[InputRecord]]
+) -> dict[str, Any]:
+    """The arguments of a crawl that name its archive; what it is made from goes to `inputs`."""
+    given, source = run.profile.inputs, run.profile.crawl.source
+    if source == "warc":
+        replay: Inputs = {"replay": sources.archive_inputs}
+        archives = list(map(str, sources.archives))
+        index_arguments = {"archives": archives}
+        inputs["warc_index"] = make(
+            run, stages.WARC_INDEX, WarcIndexConfig(), replay, whole(), index_arguments
+        )
+        return {"archives": archives}
+    if source == "cdx":
+        inputs["cdx-index"] = [
+            describe_source(run.store.root, "cdx-index", path) for path in given.cdx_files()
+        ]
+        return {"cdx": {"indexes": list(given.cdx), "records": given.cdx_records}}
+    inputs["replay"] = sources.archive_inputs
+    return {"gateway": given.gateway} if source != "live" else {}
 
 
 def _sources(run: Session) -> Sources:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from infra.errors import StoreError
+from webtext.cdx import is_address
 
 
 class Inputs(BaseModel):
@@ -27,6 +28,11 @@ class Inputs(BaseModel):
     """WARC files to take the links from instead of the web: files, or patterns."""
     gateway: str | None = None
     """Address of a replay gateway (pywb or the Wayback Machine's form) to fetch the links from."""
+    cdx: tuple[str, ...] = ()
+    """Indexes of a web archive such as Common Crawl: files (`cluster.idx`, `.cdx`, `.cdxj`) or
+    addresses of index servers."""
+    cdx_records: str | None = None
+    """Address or folder that the WARC files which the indexes name are in."""
     benchmarks: Path | None = None
     """Folder of the benchmarks' original files."""
 
@@ -37,6 +43,10 @@ class Inputs(BaseModel):
     def archives(self) -> list[Path]:
         """The WARC files, patterns replaced by what they match; each file once."""
         return _expand(self.replay, "replay")
+
+    def cdx_files(self) -> list[Path]:
+        """The indexes that are files."""
+        return [Path(index) for index in self.cdx if not is_address(index)]
 
     def check(self) -> None:
         """See that the files and folders named are there, before anything is started.
@@ -52,6 +62,14 @@ class Inputs(BaseModel):
             for path in paths:
                 if not path.is_file():
                     raise StoreError(f"there is no {role} file {path}; check the path")
+        for path in self.cdx_files():
+            if not path.is_file():
+                raise StoreError(f"there is no index file {path}; check the path")
+        if bool(self.cdx) != bool(self.cdx_records):
+            raise StoreError(
+                "indexes and the place of their records go together: give both --cdx and "
+                "--cdx-records"
+            )
         if self.benchmarks is not None and not self.benchmarks.is_dir():
             raise StoreError(f"there is no folder of benchmarks {self.benchmarks}; check the path")
 
@@ -73,3 +91,17 @@ def _expand(given: Iterable[Path], role: str) -> list[Path]:
         for match in matches:
             found.setdefault(match.resolve(), match)
     return list(found.values())
+
+
+def choose_source(configured: str, given: Inputs) -> str:
+    """The source of captures that the command line's inputs ask for, in place of the profile's.
+
+    A gateway beside a live crawl is what it falls back to; otherwise what is given is what is read.
+    """
+    if given.cdx:
+        return "cdx"
+    if given.replay:
+        return "warc"
+    if given.gateway is not None:
+        return "live-then-gateway" if configured.startswith("live") else "gateway"
+    return configured

@@ -50,8 +50,11 @@ class Runtime(_Section):
     """Longest time that one part of a stage may take."""
     crawl_concurrency: int = Field(default=64, ge=1)
     """Hosts that one worker asks at once."""
-    crawl_host_delay_s: float = Field(default=0.0, ge=0)
-    """Pause between two requests to one host."""
+    crawl_host_delay_s: float = Field(default=1.0, ge=0)
+    """Least pause between two requests to one site."""
+    archive_delay_s: float = Field(default=0.0, ge=0)
+    """Pause between the starts of two requests to a gateway, an index server or an archive; public
+    ones want a second or more."""
     ranks: int = Field(default=1, ge=1)
     """Training processes on this machine."""
     launcher: Launcher = "deepspeed"

@@ -31,6 +31,7 @@ SUBMISSIONS = Stage(
     "submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes", version=2
 )
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
+WARC_INDEX = Stage("warc-index", "webtext.warc_index:index_archives", "records", "files")
 CAPTURES = Stage(
     "captures", "webtext.crawl:crawl_partition", "links", "links", version=2, resumable=True
 )

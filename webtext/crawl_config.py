@@ -14,8 +14,11 @@ _CONTACT = re.compile(r"https?://[^\s/]+\.[^\s/]+|[^\s@]+@[^\s@]+\.[^\s@]+")
 class CrawlConfig(StageConfig):
     """Where pages are taken from, under what name, and where a fetch ends."""
 
-    source: Literal["gateway", "live"] = "gateway"
-    """`gateway`: as archived nearest the link's first submission; `live`: from the site itself."""
+    source: Literal["gateway", "live", "live-then-gateway", "warc", "cdx"] = "gateway"
+    """`gateway`: as archived nearest the link's first submission, from a replay address; `live`:
+    from the site itself; `live-then-gateway`: from the site, and where that is dead from the
+    gateway; `warc`: from WARC files, without any network; `cdx`: from a web archive by its
+    index."""
     user_agent: str = Field(default="webtext-pipeline/0.1", min_length=1, max_length=400)
     """Sent with every request; its first word is the name that robots.txt is asked for. For `live`
     it must hold a contact: an http(s) address or an e-mail address."""
@@ -60,7 +63,7 @@ class CrawlConfig(StageConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.source == "live" and not _CONTACT.search(self.user_agent):
+        if self.is_live and not _CONTACT.search(self.user_agent):
             raise ValueError(
                 f"user_agent is {self.user_agent!r}: a live crawl must name a contact, "
                 "e.g. 'name/1.0 (+https://your.site/crawler)' or an e-mail address"
@@ -68,6 +71,11 @@ class CrawlConfig(StageConfig):
         if not self.user_agent.isascii() or not self.user_agent.isprintable():
             raise ValueError("user_agent must be printable ASCII")
         return self
+
+    @property
+    def is_live(self) -> bool:
+        """Whether sites themselves are asked."""
+        return self.source in {"live", "live-then-gateway"}
 
     @property
     def robots_name(self) -> str:

@@ -99,7 +99,7 @@ class Visitor:
         self._config = config
         self._source = source
         self._exempt = exempt
-        self._can_postpone = config.source == "live"
+        self._is_live = source.name == "live"
         self._robots = RobotsCache(self._fetch_robots, config.robots_name)
         self._tdmrep = TdmrepCache(self._fetch_tdmrep)
 
@@ -211,7 +211,7 @@ class Visitor:
             try:
                 response = await source.fetch(url, timestamp, wants, cut_at)
             except FetchError as error:
-                if last and error.refused and config.source == "gateway":
+                if last and error.refused and not self._is_live:
                     raise SourceError(
                         f"the gateway does not answer ({error.detail}); is it running?"
                     ) from error
@@ -225,7 +225,7 @@ class Visitor:
             wait_s = max(wait_s, config.retry_delay_s * 2**attempt)
             wait_s = min(wait_s, config.max_retry_after_s)
             source.hold(url, wait_s)
-            if postponed is not None and wait_s > _PATIENCE_S and self._can_postpone:
+            if postponed is not None and wait_s > _PATIENCE_S and self._is_live:
                 raise Postponed
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")

@@ -1,8 +1,10 @@
 """The crawl itself: workers on one event loop that take links and journal what became of them."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import monotonic
 
 from webtext.addresses import Exempt
@@ -24,30 +26,37 @@ _BUSY = frozenset({429, 503})
 """Statuses by which a host, after all retries, still wants to be left alone."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What opens the sources that a crawl asks: the sites, an archive, or both in this order."""
+
+    live: Callable[[], LiveSource] | None = None
+    archive: Callable[[], Source] | None = None
+
+
 async def crawl_links(
     frontier: Frontier,
     journal: Journal,
     config: CrawlConfig,
-    open_source: Callable[[], Source],
+    sources: Sources,
     *,
     concurrency: int,
     exempt: Exempt,
     progress: Progress,
 ) -> None:
     """Fetch every link that the journal does not hold yet, and add it to the journal."""
-    source = open_source()
-    try:
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="warc") as writer:
-            work = _Work(frontier, journal, config, Visitor(config, source, exempt), writer)
-            work.resume()
-            schedule = (
-                HostSchedule(frontier, source.free_at)
-                if isinstance(source, LiveSource)
-                else TableSchedule(frontier)
-            )
-            await work.run(schedule, concurrency, progress)
-    finally:
-        await source.close()
+    async with contextlib.AsyncExitStack() as stack:
+        writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="warc"))
+        live = sources.live() if sources.live is not None else None
+        archive = sources.archive() if sources.archive is not None else None
+        opened = [source for source in (live, archive) if source is not None]
+        for source in opened:
+            stack.push_async_callback(source.close)
+        visitors = [Visitor(config, source, exempt) for source in opened]
+        work = _Work(frontier, journal, config, visitors, writer)
+        work.resume()
+        schedule = TableSchedule(frontier) if live is None else HostSchedule(frontier, live.free_at)
+        await work.run(schedule, concurrency, progress)
 
 
 class _Work:
@@ -58,15 +67,15 @@ class _Work:
         frontier: Frontier,
         journal: Journal,
         config: CrawlConfig,
-        visitor: Visitor,
+        visitors: list[Visitor],
         writer: ThreadPoolExecutor,
     ) -> None:
         self._frontier = frontier
         self._journal = journal
         self._config = config
-        self._visitor = visitor
+        self._visitor, *self._fallbacks = visitors
         self._writer = writer
-        self._live = config.source == "live"
+        self._live = config.is_live
         self._failures: dict[str, int] = {}
         """Live: links that failed in a row, by host."""
         self._postponed: dict[int, int] = {}
@@ -108,16 +117,26 @@ class _Work:
 
     async def _capture(self, row: int) -> None:
         host = self._frontier.host(row)
-        visit = self._give_up(row, host) or await self._visitor.visit(
+        visit = self._give_up(row, host) or await self._visit(self._visitor, row)
+        entry, records = await self._write(visit)
+        self._note_failure(host, entry)
+        for visitor in self._fallbacks:
+            if not _is_dead(entry):
+                break
+            visit = await self._visit(visitor, row)
+            archived, archived_records = await self._write(visit)
+            if archived.outcome == "ok" or not _is_dead(archived):
+                entry, records = archived, archived_records
+        self._journal.append(entry, records)
+
+    async def _visit(self, visitor: Visitor, row: int) -> Visit:
+        return await visitor.visit(
             row,
             self._frontier.link_id(row),
             self._frontier.url(row),
             self._frontier.timestamp(row),
             postponed=self._postponed.get(row, 0),
         )
-        entry, records = await self._write(visit)
-        self._journal.append(entry, records)
-        self._note_failure(host, entry)
 
     async def _write(self, visit: Visit) -> tuple[Entry, bytes]:
         """Compress off the event loop where it pays."""
@@ -148,6 +167,17 @@ class _Work:
             self._failures.pop(host, None)
         elif self._failures.get(host, 0) < self._config.max_host_failures:
             self._failures[host] = self._failures.get(host, 0) + 1
+
+
+def _is_dead(entry: Entry) -> bool:
+    """Whether a page is not there any more, so that an archive may be asked.
+
+    A refusal (robots, an opt-out, a blocked address) is no death: the archive's copy is refused
+    with it.
+    """
+    if entry.outcome == "http_error":
+        return (entry.status or 0) >= 500
+    return entry.outcome in {"not_found", "unreachable", "timeout", "not_archived"}
 
 
 class _Reporter:

@@ -205,12 +205,17 @@ def open_session(
 
 
 async def exchange(
-    session: aiohttp.ClientSession, url: str, config: CrawlConfig, wants: Wants, cut_at: int | None
+    session: aiohttp.ClientSession,
+    url: str,
+    config: CrawlConfig,
+    wants: Wants,
+    cut_at: int | None,
+    headers: dict[str, str] | None = None,
 ) -> Fetched:
     """One request and its response within the limits; every failure is a `FetchError`."""
     try:
         async with asyncio.timeout(config.total_timeout_s):
-            request = session.get(URL(url, encoded=True), allow_redirects=False)
+            request = session.get(URL(url, encoded=True), allow_redirects=False, headers=headers)
             async with request as response:
                 return await _read(response, url, config, wants, cut_at)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:

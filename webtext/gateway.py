@@ -6,7 +6,7 @@ redirect's `Location` leads back into the gateway. What is not archived is a 404
 `X-Gateway-Error: not-archived`, so that it cannot be taken for an archived 404 (which has a
 `Memento-Datetime`).
 
-Only an index is held in memory (34 bytes a record); records are read as they are asked for.
+Only an index is held in memory (36 bytes a record); records are read as they are asked for.
 """
 
 import asyncio
@@ -14,31 +14,23 @@ import contextlib
 import re
 import signal
 import sys
-from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from email.utils import format_datetime
 from pathlib import Path
 
-import numpy as np
 from aiohttp import web
 from multidict import CIMultiDict
 
-from webtext.crawl_urls import archive_form, archive_key, join_url
+from webtext.crawl_urls import join_url
 from webtext.errors import SourceError
 from webtext.warc import (
     Response,
     clean_name,
     clean_value,
-    date_of,
-    index_warc,
     pad_timestamp,
-    read_response,
     timestamp_of,
 )
-
-MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""Largest record served, before and after decompression."""
+from webtext.warc_index import Place, WarcIndex, read_place
 
 NOT_ARCHIVED = "not-archived"
 """Value of `X-Gateway-Error` where there is no capture."""
@@ -50,48 +42,10 @@ _INLINE_BYTES = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-class ReplayIndex:
-    """Where the captures of WARC files lie, by address and time."""
-
-    def __init__(self, warcs: Sequence[Path]) -> None:
-        """Read every file once; `SourceError` for one that is missing or no WARC file."""
-        self.warcs = tuple(warcs)
-        keys, times = array("Q"), array("Q")
-        files, offsets, lengths = array("H"), array("Q"), array("Q")
-        for number, path in enumerate(self.warcs):
-            for entry in index_warc(path):
-                keys.append(archive_key(entry.url))
-                times.append(entry.timestamp)
-                files.append(number)
-                offsets.append(entry.offset)
-                lengths.append(entry.length)
-        order = np.lexsort((np.array(times), np.array(keys)))
-        self._keys = np.array(keys)[order]
-        self._times = np.array(times)[order]
-        self._files = np.array(files)[order]
-        self._offsets = np.array(offsets)[order]
-        self._lengths = np.array(lengths)[order]
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def find(self, url: str, timestamp: int) -> tuple[Path, int, int] | None:
-        """File, offset and length of the capture of `url` nearest to `timestamp`."""
-        key = np.uint64(archive_key(url))
-        low = int(np.searchsorted(self._keys, key, side="left"))
-        high = int(np.searchsorted(self._keys, key, side="right"))
-        if low == high:
-            return None
-        wanted = _seconds(timestamp)
-        row = min(range(low, high), key=lambda row: abs(_seconds(int(self._times[row])) - wanted))
-        path = self.warcs[int(self._files[row])]
-        return path, int(self._offsets[row]), int(self._lengths[row])
-
-
 class ReplayGateway:
     """Answers replay requests from an index; `observe` is told the path of every request."""
 
-    def __init__(self, index: ReplayIndex, observe: Callable[[str], None] | None = None) -> None:
+    def __init__(self, index: WarcIndex, observe: Callable[[str], None] | None = None) -> None:
         self._index = index
         self._observe = observe
         self.address = ""
@@ -110,23 +64,12 @@ class ReplayGateway:
         if place is None:
             return _refusal(404, NOT_ARCHIVED, "This address is not in the archive.")
         try:
-            response = await _read(*place)
-            if response.refers_to is not None:
-                response = replace(response, payload=await self._earlier_payload(response))
+            response = await _read(self._index, place, url)
         except SourceError as error:
             return _refusal(502, "damaged-record", str(error))
-        if archive_form(response.url) != archive_form(url):  # two addresses of one 64-bit key
+        if response is None:
             return _refusal(404, NOT_ARCHIVED, "This address is not in the archive.")
         return _replay(response)
-
-    async def _earlier_payload(self, revisit: Response) -> bytes:
-        """The body that a revisit record refers to."""
-        assert revisit.refers_to is not None
-        place = self._index.find(*revisit.refers_to)
-        earlier = await _read(*place) if place is not None else revisit
-        if earlier.refers_to is not None:
-            raise SourceError(f"the capture that the revisit of {revisit.url} refers to is missing")
-        return earlier.payload
 
 
 @contextlib.asynccontextmanager
@@ -137,7 +80,7 @@ async def serve_archive(
     observe: Callable[[str], None] | None = None,
 ) -> AsyncIterator[ReplayGateway]:
     """Serve WARC files while the context lasts; port 0 takes a free one, see `address`."""
-    index = await asyncio.to_thread(ReplayIndex, warcs)
+    index = await asyncio.to_thread(WarcIndex.build, warcs)
     gateway = ReplayGateway(index, observe)
     server = web.Server(gateway.answer, max_line_size=32768, max_field_size=32768)
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
@@ -172,10 +115,10 @@ async def _serve_until_stopped(warcs: Sequence[Path], host: str, port: int) -> N
         await stopped.wait()
 
 
-async def _read(path: Path, offset: int, length: int) -> Response:
-    if length <= _INLINE_BYTES:
-        return read_response(path, offset, length, max_bytes=MAX_RECORD_BYTES)
-    return await asyncio.to_thread(read_response, path, offset, length, max_bytes=MAX_RECORD_BYTES)
+async def _read(index: WarcIndex, place: Place, url: str) -> Response | None:
+    if place[2] <= _INLINE_BYTES:
+        return read_place(index, place, url)
+    return await asyncio.to_thread(read_place, index, place, url)
 
 
 def _replay(response: Response) -> web.Response:
@@ -203,11 +146,3 @@ def _replay(response: Response) -> web.Response:
 
 def _refusal(status: int, error: str, message: str) -> web.Response:
     return web.Response(status=status, headers={"X-Gateway-Error": error}, text=f"{message}\n")
-
-
-def _seconds(timestamp: int) -> float:
-    """A timestamp on a scale of seconds; one that is no date counts by its number."""
-    try:
-        return date_of(timestamp).timestamp()
-    except ValueError:
-        return float(timestamp)

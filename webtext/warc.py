@@ -49,6 +49,7 @@ _GZIP_WINDOW = 31
 """zlib's window argument for a gzip member of 32 KiB window."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN_URL = re.compile(r"[A-Za-z0-9._%/:=&?~#+,;@-]*")
 _URL_SAFE = "%/:=&?~#+!$,;'@()*[]|"
@@ -318,6 +319,21 @@ def fit_headers(headers: HeaderPairs, stored_bytes: int) -> HeaderPairs:
     return tuple(fitted)
 
 
+def join_chunks(body: bytes) -> bytes:
+    """A body without the chunked transfer coding (RFC 9112, 7.1); one that has none stays."""
+    chunks: list[bytes] = []
+    at = 0
+    while (size := _CHUNK.match(body, at)) is not None:
+        start, length = size.end(), int(size[1], 16)
+        if length == 0:
+            return b"".join(chunks)
+        if body[start + length : start + length + 2] != b"\r\n":
+            return body
+        chunks.append(body[start : start + length])
+        at = start + length + 2
+    return body
+
+
 def clean_value(value: str) -> str:
     """A header value or table cell on one line: control characters become one space."""
     return _CONTROL.sub(" ", value).strip()
@@ -428,12 +444,17 @@ def _parse_http(fields: HeaderPairs, block: bytes, where: str) -> Response:
         raise SourceError(f"{where}: no HTTP status line in the record")
     # WARC 1.0 writers put the address in angle brackets, against the standard's intent.
     url = (first_header(fields, "warc-target-uri") or "").strip("<>")
+    headers = _parse_fields(lines[1:])
+    if "chunked" in (first_header(headers, "transfer-encoding") or "").lower():
+        # Some crawlers store what came over the wire; most, and ours, what it meant.
+        payload = join_chunks(payload) if payload else payload
+        headers = fit_headers(headers, len(payload))
     return Response(
         url=url,
         date=_parse_date(first_header(fields, "warc-date") or "", where),
         status=int(status),
         reason=reason.strip(),
-        headers=_parse_fields(lines[1:]),
+        headers=headers,
         payload=payload,
     )
 

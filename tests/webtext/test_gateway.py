@@ -18,7 +18,7 @@ from yarl import URL
 from tests.webtext.small_web import gateway_running, page, record, redirect, write_archive
 from webtext.crawl_urls import archive_key, clean_url, join_url
 from webtext.errors import SourceError
-from webtext.gateway import ReplayIndex
+from webtext.warc_index import WarcIndex
 
 URL_A = "http://a.example/page?x=1"
 
@@ -148,14 +148,14 @@ def test_several_files_are_one_archive(tmp_path: Path) -> None:
         write_archive(tmp_path / f"{number}.warc.gz", [record(URL_A, page(str(number)), date=day)])
         for number, day in enumerate(days)
     ]
-    index = ReplayIndex(paths)
+    index = WarcIndex.build(paths)
     assert len(index) == 2
     assert index.find(URL_A, 20170301000000) is not None
     assert index.find(URL_A, 20170301000000)[0] == paths[0]  # type: ignore[index]
     assert index.find(URL_A, 20170901000000)[0] == paths[1]  # type: ignore[index]
-    assert ReplayIndex([]).find(URL_A, 20170901000000) is None
+    assert WarcIndex.build([]).find(URL_A, 20170901000000) is None
     with pytest.raises(SourceError, match="missing"):
-        ReplayIndex([tmp_path / "missing.warc.gz"])
+        WarcIndex.build([tmp_path / "missing.warc.gz"])
 
 
 def test_serves_the_real_pages_byte_for_byte(real_data: Path) -> None:

@@ -1,0 +1,130 @@
+"""Lines of CDX and CDXJ indexes: which capture of an address lies where in which WARC file.
+
+CDXJ (pywb, Common Crawl) is `urlkey timestamp {json}`; an index server sends the JSON alone, with
+`urlkey` and `timestamp` in it. The older CDX is columns named by letters in a first line
+(` CDX N b a m s k r M S V g`). Both are sorted by urlkey, the address turned round so that a
+site's pages stand together (SURT).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from webtext.crawl_urls import archive_form
+from webtext.warc_index import seconds_of
+
+_TIMESTAMP = re.compile(r"[0-9]{14}")
+_FILENAME = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*(?:/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*")
+_NUMBER = re.compile(r"[0-9]{1,15}")
+_WWW = re.compile(r"www[0-9]*\.")
+_LETTERS = {"N": "urlkey", "b": "timestamp", "a": "url", "m": "mime", "s": "status",
+            "S": "length", "V": "offset", "g": "filename"}  # fmt: skip
+DEFAULT_COLUMNS = ("urlkey", "timestamp", "url", "mime", "status", "", "", "", "length",
+                   "offset", "filename")  # fmt: skip
+"""The columns of ` CDX N b a m s k r M S V g`, in common use where no first line tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdxEntry:
+    """One capture."""
+
+    url: str
+    timestamp: int
+    """YYYYMMDDhhmmss."""
+    status: int | None
+    """HTTP status; None where the index does not say, as for revisits."""
+    filename: str
+    """Path of the WARC file below the archive's root; of plain names only."""
+    offset: int
+    length: int
+
+
+def is_address(text: str) -> bool:
+    """Whether a place is on the web and not a path."""
+    return text.startswith(("http://", "https://"))
+
+
+def parse_line(line: str, columns: tuple[str, ...] = DEFAULT_COLUMNS) -> CdxEntry | None:
+    """The capture on a line of any of the forms; None where there is none to be read from it."""
+    head, brace, rest = line.partition("{")
+    if not brace:
+        return _entry_of(dict(zip(columns, line.split(), strict=False)))
+    try:
+        fields = json.loads(brace + rest)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    words = head.split()
+    return _entry_of({"timestamp": words[1], **fields} if len(words) == 2 else fields)
+
+
+def read_columns(line: str) -> tuple[str, ...] | None:
+    """The columns that a first line declares; None where it is an ordinary line."""
+    words = line.split()
+    if not words or words[0] != "CDX":
+        return None
+    return tuple(_LETTERS.get(word, "") for word in words[1:])
+
+
+def choose_entry(entries: Iterable[CdxEntry], url: str, timestamp: int) -> CdxEntry | None:
+    """The capture of exactly `url` nearest to `timestamp`.
+
+    Pages and redirects go before errors: a site that was down when the archive came by is no
+    reason to go without the capture of the week after.
+    """
+    form, wanted = archive_form(url), seconds_of(timestamp)
+    fitting = [entry for entry in entries if archive_form(entry.url) == form]
+    return min(
+        fitting,
+        key=lambda entry: (
+            entry.status is not None and entry.status >= 400,
+            abs(seconds_of(entry.timestamp) - wanted),
+            entry.timestamp,
+            entry.filename,
+            entry.offset,
+        ),
+        default=None,
+    )
+
+
+def surt_key(url: str) -> str:
+    """The urlkey of an address as Common Crawl and pywb sort by it: `org,example)/path?a=1`.
+
+    By the rules of the Internet Archive's `surt`: all in lower case, `www.` and the default port
+    left out, labels reversed, parameters sorted, no slash at the end of a path.
+    """
+    parts = urlsplit(url)
+    host = _WWW.sub("", (parts.hostname or "").lower(), count=1) if parts.hostname else ""
+    port = parts.port if parts.port not in (None, 80, 443) else None
+    key = ",".join(reversed(host.split("."))) + (f":{port}" if port else "") + ")"
+    path = parts.path.lower()
+    key += (path.rstrip("/") if len(path) > 1 else path) or "/"
+    if parts.query:
+        key += "?" + "&".join(sorted(parts.query.lower().split("&")))
+    return key
+
+
+def _entry_of(fields: Mapping[str, Any]) -> CdxEntry | None:
+    url, filename = fields.get("url"), fields.get("filename")
+    timestamp, offset, length = (
+        str(fields.get(name, "")) for name in ("timestamp", "offset", "length")
+    )
+    if not isinstance(url, str) or not isinstance(filename, str):
+        return None
+    if not _FILENAME.fullmatch(filename) or not _TIMESTAMP.fullmatch(timestamp):
+        return None
+    if not _NUMBER.fullmatch(offset) or not _NUMBER.fullmatch(length) or int(length) == 0:
+        return None
+    status = str(fields.get("status", ""))
+    return CdxEntry(
+        url=url,
+        timestamp=int(timestamp),
+        status=int(status) if re.fullmatch("[0-9]{3}", status) else None,
+        filename=filename,
+        offset=int(offset),
+        length=int(length),
+    )
