@@ -6,6 +6,7 @@ for a thread.
 """
 
 import asyncio
+import time
 import zlib
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,15 @@ from webtext.content_coding import BodyError, decode_body
 from webtext.crawl_config import CrawlConfig
 from webtext.crawl_urls import clean_url, host_of, join_url, port_of
 from webtext.errors import SourceError
-from webtext.fetch import REDIRECTS, Fetched, FetchError, Source, Wants, parse_retry_after
+from webtext.fetch import (
+    REDIRECTS,
+    Fetched,
+    FetchError,
+    LiveSource,
+    Source,
+    Wants,
+    parse_retry_after,
+)
 from webtext.optout import header_opt_out, meta_opt_out
 from webtext.robots import MAX_ROBOTS_BYTES, RobotsCache
 from webtext.tdmrep import TdmrepCache
@@ -40,7 +49,14 @@ _PATIENCE_S = 2.0
 
 
 class Postponed(Exception):  # noqa: N818
-    """The link's host wants to be left alone for a while; the link is to be visited again."""
+    """The link's host wants to be left alone for a while; the link is to be visited again.
+
+    `attempts` were made to fetch the page; None where none was due in this visit.
+    """
+
+    def __init__(self, attempts: int | None) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +118,13 @@ class Visitor:
         self._is_live = source.name == "live"
         self._robots = RobotsCache(self._fetch_robots, config.robots_name)
         self._tdmrep = TdmrepCache(self._fetch_tdmrep)
+        self._file_attempts: dict[str, int] = {}
+        """How often a site's robots.txt or tdmrep.json was asked for before it was put off."""
 
     async def visit(
-        self, row: int, link_id: bytes, url: str, timestamp: int, *, postponed: int = 0
+        self, row: int, link_id: bytes, url: str, timestamp: int, *, postponed: int | None = None
     ) -> Visit:
-        """Follow one link to its end; `postponed` times it was put off already.
+        """Follow one link to its end; if it was put off, after `postponed` attempts at its page.
 
         Raises `Postponed` where its host asks for more than a moment, `SourceError` where the
         gateway itself is gone.
@@ -127,14 +145,16 @@ class Visitor:
         except ValueError as error:
             return _ended(visit, "bad_response", str(error))
 
-    async def _follow(self, visit: Visit, timestamp: int, postponed: int) -> Visit:
+    async def _follow(self, visit: Visit, timestamp: int, postponed: int | None) -> Visit:
         while True:
             refusal = await self._refusal(visit.url, timestamp)
             if refusal is not None:
                 return _ended(visit, *refusal)
+            if not visit.hops and postponed is None:
+                await self._step_aside(visit.url, timestamp)
             try:
                 response = await self._fetch(
-                    visit.url, timestamp, self._wants_page, postponed=postponed
+                    visit.url, timestamp, self._wants_page, attempts=postponed or 0
                 )
             except FetchError as error:
                 return _ended(visit, error.outcome, error.detail)
@@ -148,6 +168,18 @@ class Visitor:
                 visit = replace(visit, url=join_url(visit.url, location))
             except ValueError as error:
                 return _ended(visit, "bad_response", f"redirect to an {error}")
+
+    async def _step_aside(self, url: str, timestamp: int) -> None:
+        """Put a link off once rather than sit out a delay that its host's files have caused.
+
+        The last of these files is asked for here, so that no wait for it comes after the page.
+        """
+        if not isinstance(self._source, LiveSource):
+            return
+        if self._config.obey_tdmrep:
+            await self._tdmrep.reservations(url, timestamp)
+        if self._source.free_at(host_of(url)) - time.time() > _PATIENCE_S:
+            raise Postponed(None)
 
     async def _refusal(self, url: str, timestamp: int) -> tuple[str, str] | None:
         """Outcome and detail where `url` must not be fetched."""
@@ -168,14 +200,18 @@ class Visitor:
             visit.final.status, visit.final.headers
         ):
             return visit
-        rules = await self._tdmrep.reservations(visit.url, timestamp)
-        return replace(visit, reserved=rules.reserves(visit.url))
+        while True:
+            try:
+                rules = await self._tdmrep.reservations(visit.url, timestamp)
+            except Postponed:  # sat out by the next attempt, for the page would be lost
+                continue
+            return replace(visit, reserved=rules.reserves(visit.url))
 
     async def _fetch_tdmrep(self, url: str, timestamp: int) -> Fetched:
         refusal = await self._refusal(url, timestamp)
         if refusal is not None:
             raise FetchError(*refusal)
-        return await self._fetch(url, timestamp, _wants_success, cut_at=4 * MAX_ROBOTS_BYTES)
+        return await self._fetch_file(url, timestamp)
 
     def _refuse_address(self, url: str) -> tuple[str, str] | None:
         host = host_of(url)
@@ -191,7 +227,18 @@ class Visitor:
         refusal = self._refuse_address(url)
         if refusal is not None:
             raise FetchError(*refusal)
-        return await self._fetch(url, timestamp, _wants_success, cut_at=4 * MAX_ROBOTS_BYTES)
+        return await self._fetch_file(url, timestamp)
+
+    async def _fetch_file(self, url: str, timestamp: int) -> Fetched:
+        """A file about the site. A long wait for it puts the link off, without counting for it."""
+        attempts = self._file_attempts.pop(url, 0)
+        try:
+            return await self._fetch(
+                url, timestamp, _wants_success, cut_at=4 * MAX_ROBOTS_BYTES, attempts=attempts
+            )
+        except Postponed as error:
+            self._file_attempts[url] = error.attempts or 0
+            raise Postponed(None) from error
 
     async def _fetch(
         self,
@@ -199,14 +246,15 @@ class Visitor:
         timestamp: int,
         wants: Wants,
         cut_at: int | None = None,
-        postponed: int | None = None,
+        *,
+        attempts: int,
     ) -> Fetched:
-        """One response, after retries where they may help.
+        """One response, after retries where they may help; `attempts` were made before.
 
-        Where `postponed` says that the link was put off so many times, it may be put off again.
+        Raises `Postponed` where a live host asks for more than a moment before the next.
         """
         config, source = self._config, self._source
-        for attempt in range(postponed or 0, config.retries + 1):
+        for attempt in range(attempts, config.retries + 1):
             last = attempt == config.retries
             try:
                 response = await source.fetch(url, timestamp, wants, cut_at)
@@ -225,8 +273,8 @@ class Visitor:
             wait_s = max(wait_s, config.retry_delay_s * 2**attempt)
             wait_s = min(wait_s, config.max_retry_after_s)
             source.hold(url, wait_s)
-            if postponed is not None and wait_s > _PATIENCE_S and self._is_live:
-                raise Postponed
+            if wait_s > _PATIENCE_S and self._is_live:
+                raise Postponed(attempt + 1)
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 

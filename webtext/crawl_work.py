@@ -79,7 +79,7 @@ class _Work:
         self._failures: dict[str, int] = {}
         """Live: links that failed in a row, by host."""
         self._postponed: dict[int, int] = {}
-        """How often links were put off, by row."""
+        """Links that were put off, by row: attempts made at their pages."""
 
     def resume(self) -> None:
         """Take over what an earlier attempt recorded: links done, and hosts that were failing."""
@@ -107,8 +107,9 @@ class _Work:
         while (row := await schedule.take()) is not None:
             try:
                 await self._capture(row)
-            except Postponed:
-                self._postponed[row] = self._postponed.get(row, 0) + 1
+            except Postponed as error:
+                before = self._postponed.get(row, 0)
+                self._postponed[row] = before if error.attempts is None else error.attempts
                 schedule.postpone(row)
             else:
                 self._postponed.pop(row, None)
@@ -135,7 +136,7 @@ class _Work:
             self._frontier.link_id(row),
             self._frontier.url(row),
             self._frontier.timestamp(row),
-            postponed=self._postponed.get(row, 0),
+            postponed=self._postponed.get(row),
         )
 
     async def _write(self, visit: Visit) -> tuple[Entry, bytes]:

@@ -29,7 +29,7 @@ MAX_ROBOTS_REDIRECTS = 5
 MAX_AGE_S = 24 * 3600.0
 """How long an answer is believed: RFC 9309, 2.4."""
 
-_CACHED_SITES = 2_000
+_CACHED_SITES = 20_000
 _CACHED_BYTES = 16 * 1024 * 1024
 """Bytes of robots.txt that are remembered; parsed they take about five times as much."""
 _MAX_DECODED_BYTES = 8 * 1024 * 1024

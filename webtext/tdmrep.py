@@ -21,7 +21,7 @@ TDMREP_PATH = "/.well-known/tdmrep.json"
 MAX_FILE_BYTES = 256 * 1024
 MAX_RULES = 1_000
 _MAX_LOCATION_CHARACTERS = 500
-_CACHED_SITES = 2_000
+_CACHED_SITES = 20_000
 _CACHED_CHARACTERS = 8 * 1024 * 1024
 """Characters of rules that are remembered, each rule counted as `_RULE_CHARACTERS` more."""
 _RULE_CHARACTERS = 200

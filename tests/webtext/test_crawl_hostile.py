@@ -290,7 +290,8 @@ def test_the_delay_between_requests_to_a_host_is_kept(tmp_path: Path) -> None:
 
 def test_a_host_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
     names = [f"p{number:02}" for number in range(12)]
-    config = LIVE.model_copy(update={"max_host_failures": 3, "retries": 0, "obey_robots": False})
+    pages_alone = {"obey_robots": False, "obey_tdmrep": False}
+    config = LIVE.model_copy(update={"max_host_failures": 3, "retries": 0} | pages_alone)
     with running(dict.fromkeys(names, says())) as (server, address):
         rows = crawl_live(tmp_path, address, names, config=config)
     assert {row["outcome"] for row in rows.values()} == {"unreachable"}
