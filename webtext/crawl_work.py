@@ -136,7 +136,8 @@ class _Work:
             self._frontier.link_id(row),
             self._frontier.url(row),
             self._frontier.timestamp(row),
-            postponed=self._postponed.get(row),
+            # Attempts at the site are none at an archive.
+            postponed=self._postponed.get(row) if visitor is self._visitor else None,
         )
 
     async def _write(self, visit: Visit) -> tuple[Entry, bytes]:
