@@ -55,8 +55,10 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
     yield links
     captures = _crawl(run, sources, links, parts)
     yield captures
+    pages = make(run, stages.PAGES, profile.pages, {"captures": captures}, parts, {})
+    yield pages
     documents = make(
-        run, stages.DOCUMENTS, profile.documents, {"captures": captures, "links": links}, parts, {}
+        run, stages.DOCUMENTS, profile.documents, {"pages": pages, "links": links}, parts, {}
     )
     yield documents
     signatures = make(

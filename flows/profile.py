@@ -28,6 +28,7 @@ from webtext.demo_web import DemoWebConfig
 from webtext.documents import DocumentsConfig
 from webtext.duplicates import DuplicatesConfig
 from webtext.links import LinksConfig
+from webtext.pages import PagesConfig
 from webtext.shards import ShardsConfig
 from webtext.signatures import SignaturesConfig
 from webtext.submission_rules import SubmissionsConfig
@@ -78,6 +79,7 @@ class Profile(_Section):
     submissions: SubmissionsConfig = SubmissionsConfig()
     links: LinksConfig = LinksConfig()
     crawl: CrawlConfig = CrawlConfig()
+    pages: PagesConfig = PagesConfig()
     documents: DocumentsConfig = DocumentsConfig()
     signatures: SignaturesConfig = SignaturesConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()

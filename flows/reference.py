@@ -36,11 +36,15 @@ def configuration_markdown() -> str:
     return "\n".join(pieces)
 
 
-def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in Profile.model_fields.items():
+def _sections(
+    model: type[BaseModel] = Profile, prefix: str = ""
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section with its dotted name, and those inside it."""
+    for name, field in model.model_fields.items():
         for candidate in (field.annotation, *get_args(field.annotation)):
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                yield name, candidate
+                yield f"{prefix}{name}", candidate
+                yield from _sections(candidate, f"{prefix}{name}.")
 
 
 def _table(model: type[BaseModel], names: list[str] | None = None) -> str:

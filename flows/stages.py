@@ -35,7 +35,10 @@ WARC_INDEX = Stage("warc-index", "webtext.warc_index:index_archives", "records",
 CAPTURES = Stage(
     "captures", "webtext.crawl:crawl_partition", "links", "links", version=2, resumable=True
 )
-DOCUMENTS = Stage("documents", "webtext.documents:extract_documents_partition", "pages", "pages")
+PAGES = Stage("pages", "webtext.pages:extract_pages_partition", "pages", "pages")
+DOCUMENTS = Stage(
+    "documents", "webtext.documents:filter_documents_partition", "pages", "pages", version=2
+)
 SIGNATURES = Stage(
     "signatures", "webtext.signatures:sign_documents_partition", "documents", "documents"
 )
@@ -50,5 +53,5 @@ DEMO_BENCHMARKS = Stage(
 SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items")
 CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=2)
 
-FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
+FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
 """The stages whose counts follow one another from a dump's rows to the shards' documents."""

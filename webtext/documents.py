@@ -1,162 +1,189 @@
-"""Documents: the main text of every page that passed the filters, and why the others did not.
+"""Documents: the pages that pass the filters, and why the others do not.
 
-Made from captures (with their WARC records) and links, a partition at a time. Every `ok` capture
-comes out exactly once: as a row of `documents` or, with its reason, as a row of `rejected`. Pages
-are handled by a worker with limits (`webtext.extract_worker`); what a page gives depends on the
-page and the config alone, never on the pages before it.
+Made from pages and links, a partition at a time. Every row of pages comes out exactly once: as a
+row of `documents` or, with its reason, as a row of `rejected`. What was measured of an extracted
+page, rejected or not, is a row of `attributes`. No page is extracted here, so a changed filter
+costs a read of the texts; the texts of rejected pages are in pages.
 
-The filters in their order: the page's limits, Wikipedia by canonical link, no text, fewer tokens
-than `min_tokens`, another language. Text is Unicode NFC.
+The filters in their order: Wikipedia by canonical link, what extraction said, fewer tokens than
+`min_tokens`, another language, then the rule sets that are switched on (Gopher, C4, FineWeb). Of
+what is kept, C4 drops lines, and addresses are masked where that is asked for.
 """
 
-import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
 from webtext.errors import SourceError
-from webtext.extract_worker import ExtractionWorker, PageRequest, PageResult, WorkerConfig
-from webtext.tables import DOCUMENTS, REJECTED, part_name, write_rows
-from webtext.warc import read_capture
+from webtext.masking import mask_addresses
+from webtext.quality import Measures, RuleSet
+from webtext.quality_c4 import C4Quality
+from webtext.quality_fineweb import FineWebQuality
+from webtext.quality_gopher import GopherQuality
+from webtext.quality_repetition import GopherRepetition
+from webtext.quality_sets import RULE_SETS
+from webtext.tables import ATTRIBUTES, DOCUMENTS, REJECTED, RowWriter, part_name
+from webtext.vocabulary import count_tokens
 from webtext.wikimedia import is_wikipedia
 
-PAGES_A_REPORT = 50
-"""Progress is told after so many pages: about once a second."""
-
-# Room for the WARC and HTTP headers of a record (the crawl keeps them far below).
-_HEADER_BYTES = 2 << 20
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{2,40})""", re.IGNORECASE)
-
-_CAPTURE_COLUMNS = [
-    "link_id",
-    "outcome",
-    "final_url",
-    "content_type",
-    "warc_file",
-    "warc_offset",
-    "warc_length",
-    "payload_offset",
-    "payload_length",
-    "payload_bytes",
-]
 _LINK_COLUMNS = ["link_id", "url", "domain", "karma", "first_created_utc"]
+_PAGES_A_BATCH = 500
 
 
-class DocumentsConfig(WorkerConfig):
+class DocumentsConfig(StageConfig):
     """Which pages become documents."""
 
     min_tokens: int = Field(default=128, ge=1)
     """Fewest GPT-2 tokens of a document: `too_short` below. OpenWebText's number."""
     languages: tuple[str, ...] = ("en",)
     """Languages to keep, as ISO 639-1 codes: `language` for the others. Empty keeps all."""
+    min_language_probability: float = Field(default=0.0, ge=0, le=1)
+    """How sure the identifier must be of one of `languages`, else `language`. FineWeb asks 0.65 of
+    another identifier."""
     strip_wikimedia: bool = False
     """Whether a page whose canonical link leads to any Wikimedia project is stripped, and not to
     Wikipedia alone."""
+    gopher_quality: GopherQuality | None = None
+    """Gopher's quality rules, where this section is given (`{}` takes the published numbers)."""
+    gopher_repetition: GopherRepetition | None = None
+    """Gopher's repetition rules, where this section is given."""
+    c4: C4Quality | None = None
+    """C4's rules, where this section is given. They drop lines of documents too."""
+    fineweb: FineWebQuality | None = None
+    """FineWeb's own rules, where this section is given."""
+    mask_emails: bool = False
+    """Replace e-mail addresses by `person1@example.com`, numbered within the document."""
+    mask_ips: bool = False
+    """Replace public IP addresses by addresses for documentation, numbered within the document."""
+
+    def rule_sets(self) -> list[RuleSet]:
+        """The rule sets that are switched on, in their order."""
+        given = (getattr(self, name) for name in RULE_SETS)
+        return [rules for rules in given if rules is not None]
 
 
-def extract_documents_partition(
+class Verdict(NamedTuple):
+    """What became of a page: the reason to reject it with a detail, or its text as a document."""
+
+    reason: str | None
+    detail: str | None = None
+    text: str = ""
+    tokens: int = 0
+    emails_masked: int = 0
+    ips_masked: int = 0
+
+
+def filter_documents_partition(
     *,
-    captures: Path,
+    pages: Path,
     links: Path,
     partition: int,
     destination: Path,
     config: DocumentsConfig,
     progress: Progress,
 ) -> Counts:
-    """Make one partition of documents and rejected from the captures and links artifacts.
+    """Make one partition of documents, rejected and attributes from the pages and links artifacts.
 
-    Raises SourceError where a table or a WARC record that the captures name cannot be read.
+    Raises SourceError where a table cannot be read or the two do not belong together.
     """
-    pages = _read_captures(captures, partition)
     facts_of_link = _read_links(links, partition)
-    documents: list[dict[str, Any]] = []
-    rejected: list[dict[str, Any]] = []
-    page_bytes = 0
-    with ExtractionWorker(config) as worker:
-        results = _extract_pages(captures, pages, worker, config)
-        for done, (page, result) in enumerate(results, 1):
-            page_bytes += page["payload_bytes"] or 0
-            reason, detail = judge_page(result, config)
-            if reason is None:
-                documents.append(_document_row(_link_of(page, facts_of_link), result))
+    source = _open(pages / "pages" / part_name(partition))
+    total, done = source.metadata.num_rows, 0
+    kept, losses = _zeros(), dict[str, int]()
+    with ExitStack() as stack:
+        documents, rejected, attributes = (
+            stack.enter_context(RowWriter(destination / name / part_name(partition), schema))
+            for name, schema in (
+                ("documents", DOCUMENTS), ("rejected", REJECTED), ("attributes", ATTRIBUTES),
+            )
+        )  # fmt: skip
+        for done, page in enumerate(_read_rows(source), 1):
+            measured = measure_page(page, config)
+            if page["text"] is not None:
+                attributes.write(_attributes_row(page, measured))
+            verdict = judge_page(page, measured, config)
+            if verdict.reason is None:
+                row = _document_row(_link_of(page, facts_of_link), page, verdict)
+                documents.write(row)
+                _add(kept, row, verdict)
             else:
-                rejected.append(_rejected_row(page, reason, detail, result))
-            if done % PAGES_A_REPORT == 0 or done == len(pages):
-                progress(done, len(pages), documents=len(documents), page_bytes=page_bytes)
-    write_rows(destination / "documents" / part_name(partition), DOCUMENTS, documents)
-    write_rows(destination / "rejected" / part_name(partition), REJECTED, rejected)
-    return _count(len(pages), documents, rejected, page_bytes)
-
-
-def judge_page(result: PageResult, config: DocumentsConfig) -> tuple[str | None, str | None]:
-    """The reason to reject a page and its detail; no reason for a document."""
-    host = result.canonical_host
-    if host and is_wikipedia(host, all_projects=config.strip_wikimedia):
-        return "wikipedia", f"canonical link to {host[:200]}"
-    if result.reason is not None:
-        return result.reason, result.detail
-    if (result.tokens or 0) < config.min_tokens:
-        return "too_short", f"{result.tokens} tokens, at least {config.min_tokens} wanted"
-    if config.languages and result.language not in config.languages:
-        return "language", f"{result.language}, wanted {' '.join(config.languages)}"
-    return None, None
-
-
-def _extract_pages(
-    captures: Path, pages: list[dict[str, Any]], worker: ExtractionWorker, config: WorkerConfig
-) -> Iterator[tuple[dict[str, Any], PageResult]]:
-    """Every page with its result, in order; the next record is read while the worker is busy."""
-    busy_with: dict[str, Any] | None = None
-    for page in pages:
-        too_large = page["payload_bytes"] > config.max_page_bytes
-        read = None if too_large else _read_page(captures, page)
-        if busy_with is not None:
-            yield busy_with, worker.receive()
-            busy_with = None
-        if read is None:
-            detail = f"page of {page['payload_bytes']} bytes, limit {config.max_page_bytes}"
-            yield page, PageResult("extraction_limit", detail)
-        else:
-            worker.send(*read)
-            busy_with = page
-    if busy_with is not None:
-        yield busy_with, worker.receive()
-
-
-def _read_page(captures: Path, page: dict[str, Any]) -> tuple[PageRequest, bytes]:
-    """The response that a row of captures names, and what its headers say of the body."""
-    response = read_capture(captures, page, max_bytes=page["payload_bytes"] + _HEADER_BYTES)
-    charset = _CHARSET.search(response.header("content-type") or "")
-    request = PageRequest(
-        url=page["final_url"],
-        media_type=page["content_type"],
-        charset=charset[1] if charset else None,
-        content_encoding=response.header("content-encoding"),
+                rejected.write(_rejected_row(page, verdict))
+                losses[verdict.reason] = losses.get(verdict.reason, 0) + 1
+            if done % _PAGES_A_BATCH == 0:
+                progress(done, total, documents=kept["documents"])
+    progress(total, total, documents=kept["documents"])
+    return Counts(
+        rows_in=done,
+        rows_out=kept.pop("documents"),
+        losses=dict(sorted(losses.items())),
+        facts=kept,
     )
-    return request, response.payload
 
 
-def _read_captures(captures: Path, partition: int) -> list[dict[str, Any]]:
-    """The `ok` captures of a partition, by `link_id`."""
-    table = _read_columns(captures / "captures" / part_name(partition), _CAPTURE_COLUMNS)
-    rows: list[dict[str, Any]] = table.filter(pc.equal(table["outcome"], "ok")).to_pylist()
-    return rows
+def measure_page(page: dict[str, Any], config: DocumentsConfig) -> Measures:
+    """What the rule sets that are switched on measure of a page's text."""
+    measured: Measures = {}
+    for rules in config.rule_sets() if page["text"] else ():
+        measured |= rules.measure(page["text"])
+    return measured
+
+
+def judge_page(page: dict[str, Any], measured: Measures, config: DocumentsConfig) -> Verdict:
+    """Reject a page for the first reason there is, or give its text as a document."""
+    host = page["canonical_host"]
+    if host and is_wikipedia(host, all_projects=config.strip_wikimedia):
+        return Verdict("wikipedia", f"canonical link to {host[:200]}")
+    if page["reason"] is not None:
+        return Verdict(page["reason"], page["detail"])
+    if page["tokens"] < config.min_tokens:
+        return _too_short(page["tokens"], config)
+    language, probability = page["language"], page["language_probability"]
+    if config.languages and language not in config.languages:
+        return Verdict("language", f"{language}, wanted {' '.join(config.languages)}")
+    if config.languages and probability < config.min_language_probability:
+        least = config.min_language_probability
+        return Verdict("language", f"{language} with {probability:.4f}, {least} wanted")
+    for rules in config.rule_sets():
+        reason, detail = rules.judge(measured)
+        if reason is not None:
+            return Verdict(reason, detail)
+    return _finish_text(page, config)
+
+
+def _finish_text(page: dict[str, Any], config: DocumentsConfig) -> Verdict:
+    """Drop C4's lines and mask addresses; a text that gets too short by it is rejected."""
+    text = page["text"] if config.c4 is None else config.c4.keep_lines(page["text"])
+    masked = mask_addresses(text, emails=config.mask_emails, ips=config.mask_ips)
+    tokens = page["tokens"] if masked.text == page["text"] else count_tokens(masked.text)
+    if tokens < config.min_tokens:
+        return _too_short(tokens, config)
+    return Verdict(None, None, masked.text, tokens, masked.emails, masked.ips)
+
+
+def _too_short(tokens: int, config: DocumentsConfig) -> Verdict:
+    return Verdict("too_short", f"{tokens} tokens, at least {config.min_tokens} wanted")
+
+
+def _read_rows(source: pq.ParquetFile) -> Iterator[dict[str, Any]]:
+    for batch in source.iter_batches(batch_size=_PAGES_A_BATCH):
+        yield from batch.to_pylist()
 
 
 def _read_links(links: Path, partition: int) -> dict[bytes, dict[str, Any]]:
-    table = _read_columns(links / "links" / part_name(partition), _LINK_COLUMNS)
+    table = _open(links / "links" / part_name(partition)).read(_LINK_COLUMNS)
     return {row["link_id"]: row for row in table.to_pylist()}
 
 
-def _read_columns(path: Path, columns: list[str]) -> pa.Table:
+def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.read_table(path, columns=columns)
+        return pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise SourceError(f"cannot read the table {path}: {error}") from error
 
@@ -166,49 +193,44 @@ def _link_of(page: dict[str, Any], links: dict[bytes, dict[str, Any]]) -> dict[s
         return links[page["link_id"]]
     except KeyError:
         raise SourceError(
-            f"captures hold the link {page['link_id'].hex()}, but the links artifact does not: "
-            f"they do not belong together. Give the links that the captures were made from."
+            f"pages hold the link {page['link_id'].hex()}, but the links artifact does not: "
+            f"they do not belong together. Give the links that the pages were made from."
         ) from None
 
 
-def _document_row(link: dict[str, Any], result: PageResult) -> dict[str, Any]:
+def _document_row(link: dict[str, Any], page: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
     return {
         **link,
-        "title": result.title,
-        "date": result.date,
-        "language": result.language,
-        "characters": len(result.text),
-        "words": len(result.text.split()),
-        "tokens": result.tokens,
-        "text": result.text,
+        **{name: page[name] for name in ("title", "date", "author", "language")},
+        "characters": len(verdict.text),
+        "words": len(verdict.text.split()),
+        "tokens": verdict.tokens,
+        "text": verdict.text,
     }
 
 
-def _rejected_row(
-    page: dict[str, Any], reason: str, detail: str | None, result: PageResult
-) -> dict[str, Any]:
+def _rejected_row(page: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
     return {
         "link_id": page["link_id"],
-        "reason": reason,
-        "detail": detail,
-        "language": result.language,
-        "tokens": result.tokens,
+        "reason": verdict.reason,
+        "detail": verdict.detail,
+        "language": page["language"],
+        "tokens": page["tokens"],
     }
 
 
-def _count(
-    pages: int, documents: list[dict[str, Any]], rejected: list[dict[str, Any]], page_bytes: int
-) -> Counts:
-    losses: dict[str, int] = {}
-    for row in rejected:
-        losses[row["reason"]] = losses.get(row["reason"], 0) + 1
-    return Counts(
-        rows_in=pages,
-        rows_out=len(documents),
-        losses=dict(sorted(losses.items())),
-        facts={
-            "page_bytes": page_bytes,
-            "characters": sum(row["characters"] for row in documents),
-            "tokens": sum(row["tokens"] for row in documents),
-        },
-    )
+def _attributes_row(page: dict[str, Any], measured: Measures) -> dict[str, Any]:
+    given = {name: page[name] for name in ATTRIBUTES.names if name in page}
+    return given | {name: float(value) for name, value in measured.items()}
+
+
+def _zeros() -> dict[str, int]:
+    return dict.fromkeys(("documents", "characters", "tokens", "emails_masked", "ips_masked"), 0)
+
+
+def _add(kept: dict[str, int], row: dict[str, Any], verdict: Verdict) -> None:
+    kept["documents"] += 1
+    kept["characters"] += row["characters"]
+    kept["tokens"] += row["tokens"]
+    kept["emails_masked"] += verdict.emails_masked
+    kept["ips_masked"] += verdict.ips_masked

@@ -38,7 +38,8 @@ from webtext.content_coding import BodyError
 from webtext.errors import WebtextError
 from webtext.extract import ExtractionConfig, PageLimitError, extract_page
 from webtext.language import identify_language
-from webtext.vocabulary import gpt2_encoding
+from webtext.main_text import use_plain_elements
+from webtext.vocabulary import count_tokens, gpt2_encoding
 
 _OUT_OF_MEMORY = 75
 """Exit code of a worker that ran out of memory (EX_TEMPFAIL of <sysexits.h>)."""
@@ -79,8 +80,10 @@ class PageResult(NamedTuple):
     text: str = ""
     title: str | None = None
     date: str | None = None
+    author: str | None = None
     canonical_host: str | None = None
     language: str | None = None
+    language_probability: float | None = None
     tokens: int | None = None
 
 
@@ -311,15 +314,17 @@ def measure_page(request: PageRequest, payload: bytes, config: WorkerConfig) -> 
         reason = "no_text" if page.parsed else "extraction_failed"
         detail = "no main text found" if page.parsed else "not HTML that can be parsed"
         return PageResult(reason, detail, canonical_host=page.canonical_host)
+    language, probability = identify_language(page.text)
     return PageResult(
-        None,
-        None,
-        page.text,
-        page.title,
-        page.date,
-        page.canonical_host,
-        identify_language(page.text),
-        len(gpt2_encoding().encode_to_numpy(page.text, disallowed_special=())),
+        reason=None,
+        text=page.text,
+        title=page.title,
+        date=page.date,
+        author=page.author,
+        canonical_host=page.canonical_host,
+        language=language,
+        language_probability=probability,
+        tokens=count_tokens(page.text),
     )
 
 
@@ -340,6 +345,7 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # should a library print, no frame is broken
+    use_plain_elements()
     gpt2_encoding()
     identify_language("warm")
     gc.freeze()  # what is loaded now is shared by all workers and never collected

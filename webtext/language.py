@@ -12,10 +12,14 @@ SAMPLE_CHARACTERS = 2_000
 2,000 characters gave the answer of the whole text every time, and take 1.4 ms."""
 
 
-def identify_language(text: str) -> str:
-    """The ISO 639-1 code of the language that `text` is most probably in."""
-    language, _ = _identifier().classify(text[:SAMPLE_CHARACTERS])
-    return str(language)
+def identify_language(text: str) -> tuple[str, float]:
+    """The ISO 639-1 code of the language that `text` is most probably in, and its probability.
+
+    The probability is that of the model among its languages, rounded to four digits. Naive Bayes is
+    sure of itself: for prose it is nearly always 1.
+    """
+    language, probability = _identifier().classify(text[:SAMPLE_CHARACTERS])
+    return str(language), round(float(probability), 4)
 
 
 def known_languages() -> frozenset[str]:
@@ -25,4 +29,4 @@ def known_languages() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _identifier() -> LanguageIdentifier:
-    return LanguageIdentifier.from_model_file(MODEL_FILE)
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from webtext.quality_sets import MEASURES
 
 LINK_ID = pa.binary(16)
 
@@ -71,6 +73,24 @@ CAPTURES = pa.schema(
     ]
 )
 
+PAGES = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("date", pa.string()),
+        pa.field("author", pa.string()),
+        pa.field("canonical_host", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("language_probability", pa.float32()),
+        pa.field("characters", pa.int32()),
+        pa.field("words", pa.int32()),
+        pa.field("tokens", pa.int32()),
+        pa.field("text", pa.large_string()),
+    ]
+)
+
 DOCUMENTS = pa.schema(
     [
         pa.field("link_id", LINK_ID, nullable=False),
@@ -78,6 +98,7 @@ DOCUMENTS = pa.schema(
         pa.field("domain", pa.string(), nullable=False),
         pa.field("title", pa.string()),
         pa.field("date", pa.string()),
+        pa.field("author", pa.string()),
         pa.field("language", pa.string(), nullable=False),
         pa.field("karma", pa.int32(), nullable=False),
         pa.field("first_created_utc", pa.int64(), nullable=False),
@@ -95,6 +116,19 @@ REJECTED = pa.schema(
         pa.field("detail", pa.string()),
         pa.field("language", pa.string()),
         pa.field("tokens", pa.int32()),
+    ]
+)
+
+ATTRIBUTES = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("canonical_host", pa.string()),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("language_probability", pa.float32(), nullable=False),
+        pa.field("characters", pa.int32(), nullable=False),
+        pa.field("words", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        *(pa.field(measure, pa.float64()) for measure in MEASURES),
     ]
 )
 
@@ -142,6 +176,36 @@ def write_table(path: Path, table: pa.Table, *, row_group_rows: int = 10_000) ->
     """Write `table` so that equal rows give equal bytes; parent folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd", row_group_size=row_group_rows)
+
+
+class RowWriter:
+    """Writes dictionaries as a table of `schema`, a row group at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema, *, row_group_rows: int = 1_000) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._schema = schema
+        self._row_group_rows = row_group_rows
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a row; what it does not name is null."""
+        self._rows.append(row)
+        if len(self._rows) == self._row_group_rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows.clear()
 
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:

@@ -59,6 +59,11 @@ def _load(folder: Path | None) -> tiktoken.Encoding:
     )
 
 
+def count_tokens(text: str) -> int:
+    """How many GPT-2 tokens `text` has; special tokens in it count as the text that they are."""
+    return len(gpt2_encoding().encode_to_numpy(text, disallowed_special=()))
+
+
 def _read_ranks(encoder: Path) -> dict[bytes, int]:
     """The bytes of every token and its id, which is its rank among the merges.
 

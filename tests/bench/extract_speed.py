@@ -1,7 +1,8 @@
 """Pages to documents end to end (WARC in, Parquet out), beside bare trafilatura on all cores.
 
 Both are bound by the processor, so CPU time is compared: start of the processes, decompression,
-language, tokens and tables included. Wall time is printed too; on a busy machine it says little.
+language, tokens, filters and all tables included. Wall time is printed too; on a busy machine it
+says little. Ours and bare trafilatura run in turns, each on a process for every core.
 """
 
 import logging
@@ -18,11 +19,14 @@ import trafilatura
 from tests.bench.real_texts import real_pages
 from tests.webtext.pages import WebPage, write_artifacts
 from webtext.counts import silent
-from webtext.documents import DocumentsConfig, extract_documents_partition
+from webtext.documents import DocumentsConfig, filter_documents_partition
+from webtext.pages import PagesConfig, extract_pages_partition
 
-GOAL = 0.95
-PAGES = 400
+GOAL = 1.5
+"""The least that is asked is 0.95."""
+PAGES = 1_000
 CORES = 2
+TURNS = 2
 
 
 def run() -> dict[str, object]:
@@ -31,20 +35,25 @@ def run() -> dict[str, object]:
         for key, (url, body) in enumerate(real_pages(PAGES))
     ]
     halves = [pages[start::CORES] for start in range(CORES)]
+    spent: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, half in enumerate(halves):
             write_artifacts(Path(folder), half, partition=number)
         partitions = [(folder, number) for number in range(CORES)]
-        bare_wall, bare = _measure(_extract_bare, halves)
-        ours_wall, ours = _measure(_extract_ours, partitions)
-    print(f"{len(pages)} real pages, {CORES} processes at once")
-    print(f"{'':28}{'pages/s':>8}{'CPU ms a page':>16}")
-    for name, wall, cpu in (
-        ("trafilatura.extract", bare_wall, bare),
-        ("webtext.documents", ours_wall, ours),
-    ):
-        print(f"{name:28}{len(pages) / wall:8.1f}{1000 * cpu / len(pages):16.1f}")
-    ratio = bare / ours
+        for _turn in range(TURNS):
+            for name, work, shares in (
+                ("trafilatura, default", _extract_bare, halves),
+                ("trafilatura, fast", _extract_fast, halves),
+                ("webtext.pages + documents", _extract_ours, partitions),
+            ):
+                spent.setdefault(name, []).append(_measure(work, shares))
+    print(f"{len(pages)} real pages, {CORES} processes at once, the better of {TURNS} turns")
+    print(f"{'':28}{'pages/s':>8}{'CPU ms a page':>16}{'times default':>15}")
+    best = {name: tuple(map(min, zip(*turns, strict=True))) for name, turns in spent.items()}
+    bare = best["trafilatura, default"][1]
+    for name, (wall, cpu) in best.items():
+        print(f"{name:28}{len(pages) / wall:8.1f}{1000 * cpu / len(pages):16.1f}{bare / cpu:15.2f}")
+    ratio = bare / best["webtext.pages + documents"][1]
     return {
         "name": "documents beside bare trafilatura on all cores",
         "measured": round(ratio, 3),
@@ -73,20 +82,32 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _extract_bare(pages: list[WebPage]) -> None:
+def _extract_bare(pages: list[WebPage], *, fast: bool = False) -> None:
     logging.disable(logging.CRITICAL)
     for page in pages:
-        trafilatura.extract(page.body, url=page.url, include_comments=False)
+        trafilatura.extract(page.body, url=page.url, include_comments=False, fast=fast)
+
+
+def _extract_fast(pages: list[WebPage]) -> None:
+    _extract_bare(pages, fast=True)
 
 
 def _extract_ours(share: tuple[str, int]) -> None:
-    folder, partition = share
-    with tempfile.TemporaryDirectory() as destination:
-        extract_documents_partition(
-            captures=Path(folder) / "captures",
-            links=Path(folder) / "links",
+    source, partition = Path(share[0]), share[1]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        extract_pages_partition(
+            captures=source / "captures",
             partition=partition,
-            destination=Path(destination),
+            destination=made,
+            config=PagesConfig(),
+            progress=silent,
+        )
+        filter_documents_partition(
+            pages=made,
+            links=source / "links",
+            partition=partition,
+            destination=made,
             config=DocumentsConfig(),
             progress=silent,
         )

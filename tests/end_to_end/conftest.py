@@ -24,6 +24,7 @@ STAGES = [
     "submissions",
     "links",
     "captures",
+    "pages",
     "documents",
     "signatures",
     "duplicates",

@@ -43,7 +43,7 @@ def test_every_planted_case_meets_its_outcome(tiny_store: TinyStore) -> None:
     """Each case names the stage where it ends and the reason; that reason must be counted there."""
     store, _ended = tiny_store
     planted = json.loads((Store(store).find("demo-web").path / "planted.json").read_text())
-    lost = {stage: counts(store, stage)["losses"] for stage in STAGES[1:8]}
+    lost = {stage: counts(store, stage)["losses"] for stage in STAGES[1:9]}
     reasons = {(case["stage"], case["outcome"]) for case in planted}
     assert len(reasons) > 25
     missing = {
@@ -70,7 +70,7 @@ def test_every_planted_case_meets_its_outcome(tiny_store: TinyStore) -> None:
 
 def test_the_books_balance_from_row_to_document(tiny_store: TinyStore) -> None:
     store, _ended = tiny_store
-    chain = ("submissions", "links", "captures", "documents", "corpus", "shards")
+    chain = ("submissions", "links", "captures", "pages", "documents", "corpus", "shards")
     for before, after in pairwise(chain):
         assert counts(store, before)["rows_out"] == counts(store, after)["rows_in"]
 
@@ -89,7 +89,8 @@ def test_a_second_run_does_no_stage_work(tiny_store: TinyStore, shared_api: str)
 @pytest.mark.parametrize(
     ("setting", "first"),
     [
-        ("corpus.validation_share=0.3", "corpus"),
+        ("documents.min_tokens=150", "documents"),
+        pytest.param("corpus.validation_share=0.3", "corpus", marks=pytest.mark.slow),
         pytest.param("links.min_karma=4", "links", marks=pytest.mark.slow),
     ],
 )
@@ -241,7 +242,7 @@ def test_gc_keeps_what_the_last_run_uses(copied_store: Path, shared_api: str) ->
     assert done.code == 0
     gone = kept - set(digests(copied_store))
     assert {label.split("/")[0] for label in gone} == {
-        "links", "captures", "documents", "signatures", "duplicates", "corpus", "fidelity",
+        "links", "captures", "pages", "documents", "signatures", "duplicates", "corpus", "fidelity",
         "shards",
     }  # fmt: skip
     assert webtext("verify", "--store", copied_store).code == 0

@@ -14,7 +14,9 @@ from tests.webtext.small_web import (
     write_archive,
     write_links,
 )
-from tests.webtext.test_documents import PROSE, html, run
+from tests.webtext.test_documents import run as filter_pages
+from tests.webtext.test_pages import PROSE, html
+from tests.webtext.test_pages import run as extract_pages
 from tests.webtext.test_submissions import _read, _row
 from webtext.crawl import crawl_partition
 from webtext.crawl_config import CrawlConfig
@@ -73,7 +75,10 @@ def test_by_the_pages_canonical_link(strip: bool, tmp_path: Path) -> None:
     pages = [WebPage(place, html(PROSE, head)) for place, head in enumerate(heads, 1)]
     named = "<meta property='og:url' content='https://en.wikipedia.org/wiki/A'>"
     pages.append(WebPage(len(pages) + 1, html(PROSE, named)))
-    _, documents, rejected = run(tmp_path, pages, strip_wikimedia=strip)
+    _, extracted = extract_pages(tmp_path / "pages", pages)
+    _, documents, rejected, _ = filter_pages(
+        tmp_path / "documents", list(extracted.values()), strip_wikimedia=strip
+    )
     stripped = {place for place, url in enumerate(targets, 1) if is_stripped(url, strip)}
     assert {key for key, row in rejected.items() if row["reason"] == "wikipedia"} == stripped
     assert documents.keys() == set(range(1, len(pages) + 1)) - stripped
