@@ -229,6 +229,10 @@ def contents(destination: Path) -> list[tuple[str, str | None, bytes]]:
         return found
 
 
+def is_kept_out(url: str | None) -> bool:
+    return "/noai/" in (url or "") or "/reserved/" in (url or "")
+
+
 def check_politeness(requests: list[Request]) -> None:
     """One request at a time, and the delay between any two, whichever process sent them."""
     by_host: dict[str, list[Request]] = defaultdict(list)
@@ -276,4 +280,8 @@ def test_20_kills_cost_no_recorded_link_and_no_record(tmp_path: Path) -> None:
         assert sum(1 for _ in FastArchiveIterator(stream, parse_http=False)) == len(calm_contents)
     private = [each for each in requests if each.path.startswith("/private")]
     assert private == []
+    kept_out = [
+        body for kind, url, body in calm_contents if kind == "response" and is_kept_out(url)
+    ]
+    assert kept_out == [b""] * 2 * HOSTS
     assert not (destination / ".journal").exists()
