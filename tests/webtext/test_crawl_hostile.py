@@ -300,6 +300,33 @@ def test_a_host_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
     assert sum("given up" in row["detail"] for row in rows.values()) == 9
 
 
+def test_a_host_that_stays_busy_is_given_up(tmp_path: Path) -> None:
+    names = [f"p{number:02}" for number in range(12)]
+    config = LIVE.model_copy(update={"max_host_failures": 3, "retries": 1, "retry_delay_s": 0.01})
+    busy = whole(b"", b"HTTP/1.1 429 Slow\r\n")
+    with running(dict.fromkeys(names, busy)) as (server, address):
+        rows = crawl_live(tmp_path, address, names, config=config)
+    details = sorted(row["detail"] for row in rows.values())
+    assert details == ["429 Slow"] * 3 + ["host given up after 3 failures in a row"] * 9
+    assert sum(request.startswith(b"GET /p") for request in server.requests) == 3 * 2
+
+
+def test_a_date_to_retry_after_is_waited_for(tmp_path: Path) -> None:
+    times: list[float] = []
+
+    async def busy_once(writer: Writer) -> None:
+        times.append(time.monotonic())
+        dates = b"Date: Fri, 01 Sep 2017 10:00:00 GMT\r\nRetry-After: Fri, 01 Sep 2017 10:00:01 GMT"
+        busy = whole(b"", b"HTTP/1.1 503 Busy\r\n" + dates + b"\r\n")
+        await (busy if len(times) == 1 else whole(PAGE))(writer)
+
+    config = LIVE.model_copy(update={"max_retry_after_s": 5.0, "retry_delay_s": 0.01})
+    with running({"page": busy_once}) as (_, address):
+        rows = crawl_live(tmp_path, address, ["page"], config=config)
+    assert rows["page"]["outcome"] == "ok"
+    assert 0.99 <= times[1] - times[0] < 4
+
+
 @pytest.mark.parametrize(
     ("robots", "outcome"),
     [
