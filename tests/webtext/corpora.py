@@ -15,6 +15,7 @@ def document_row(key: int, text: str, karma: int = 3, created: int = 1_500_000_0
         "domain": "example.org",
         "title": None,
         "date": None,
+        "author": None,
         "language": "en",
         "karma": karma,
         "first_created_utc": created,
