@@ -2,7 +2,8 @@ r"""Word n-grams of documents as 32-bit hashes, many documents at once in numpy.
 
 A word is a run of `\w` characters of the lower-cased text, a shingle a run of consecutive words.
 `hash_shingle` defines its hash, one shingle at a time and in plain Python; `hash_documents`
-computes the same for whole batches without a Python object a word.
+computes the same for whole batches without a Python object a word. `webtext._minhash` is its
+compiled form, which also minimises; where it was not built, this module does the work alone.
 
 The hash is made for arrays: a word's UTF-8 bytes are read as little-endian uint64 chunks, the last
 filled up with zeros, and chained through MurmurHash3's finalizer; a shingle is the sum of its
@@ -49,7 +50,7 @@ def hash_shingle(shingle: bytes) -> int:
     """The hash of one shingle, given as its words in UTF-8, joined by single spaces."""
     words = shingle.split(b" ")
     total = _mix(len(words) * _GOLDEN & _MASK)
-    for word, multiplier in zip(words, _place_multipliers(), strict=False):
+    for word, multiplier in zip(words, place_multipliers(), strict=False):
         total += _hash_word(word) * multiplier
     return _mix(total & _MASK) >> 32
 
@@ -101,7 +102,7 @@ def _hash_words(encoded: list[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.in
 
 def _word_bytes(buffer: NDArray[np.uint8]) -> NDArray[np.bool_]:
     r"""Which bytes of UTF-8 text belong to `\w` characters."""
-    is_word_character = _word_characters()
+    is_word_character = word_characters()
     is_word: NDArray[np.bool_] = is_word_character[:256][buffer] & (buffer < 0x80)
     leads = np.flatnonzero(buffer >= 0xC0)
     if leads.size:
@@ -127,7 +128,7 @@ def _decode_characters(
 
 
 @lru_cache(maxsize=1)
-def _word_characters() -> NDArray[np.bool_]:
+def word_characters() -> NDArray[np.bool_]:
     r"""For every code point, whether the regular expression `\w` matches it."""
     # U+D800..DFFF are no characters but stand in Python's strings; \w matches none of them.
     every = "".join(map(chr, range(0x110000)))
@@ -172,9 +173,9 @@ def _hash_windows(
         word_starts[:-1] - shingle_starts[:-1], counts
     )
     length = np.repeat(np.minimum(words, shingle_words), counts)
-    total = _LENGTH_TERMS[length]
+    total = LENGTH_TERMS[length]
     padded = np.concatenate((word_hashes, np.zeros(shingle_words, dtype=np.uint64)))
-    for place, multiplier in enumerate(_place_multipliers()[:shingle_words]):
+    for place, multiplier in enumerate(place_multipliers()[:shingle_words]):
         term = padded[first + place] * np.uint64(multiplier)
         total += (
             term if words.min(initial=shingle_words) >= shingle_words else term * (place < length)
@@ -216,11 +217,12 @@ def _mix_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=1)
-def _place_multipliers() -> tuple[int, ...]:
+def place_multipliers() -> tuple[int, ...]:
     """An odd multiplier for each place of a word in a shingle."""
     return tuple(_mix(_GOLDEN * (place + 1) & _MASK) | 1 for place in range(MAX_SHINGLE_WORDS))
 
 
-_LENGTH_TERMS = np.array(
+LENGTH_TERMS = np.array(
     [_mix(words * _GOLDEN & _MASK) for words in range(MAX_SHINGLE_WORDS + 1)], dtype=np.uint64
 )
+"""What a shingle of each number of words starts from."""

@@ -2,13 +2,16 @@
 
 A signature is what `datasketch.MinHash(num_perm=permutations, seed=seed, scheme="affine32",
 hashfunc=webtext.shingles.hash_shingle)` holds after it has seen the document's shingles, bit for
-bit; here it is computed for batches of documents in numpy. Signatures of equal settings stay
+bit; here it is computed for batches of documents, by `webtext._minhash` where that was built, else
+in numpy. Signatures of equal settings stay
 comparable for ever, across runs and versions.
 """
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -20,8 +23,21 @@ from pydantic import Field
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
 from webtext.errors import SourceError
-from webtext.shingles import MAX_SHINGLE_WORDS, Shingles, hash_documents
+from webtext.shingles import (
+    LENGTH_TERMS,
+    MAX_SHINGLE_WORDS,
+    Shingles,
+    hash_documents,
+    place_multipliers,
+    word_characters,
+)
 from webtext.tables import part_name, signatures_schema, write_table
+
+_compiled: ModuleType | None
+try:
+    _compiled = import_module("webtext._minhash")
+except ImportError:  # no compiler when it was installed
+    _compiled = None
 
 BATCH_CHARACTERS = 500_000
 """Documents are hashed in batches of about so many characters; results do not depend on it."""
@@ -112,11 +128,46 @@ def sign_texts(
     signatures = np.empty((len(texts), config.permutations), dtype=np.uint32)
     counts = np.empty(len(texts), dtype=np.int64)
     minimise = Permutations(config.permutations, config.seed)
+    sign = _sign_in_numpy if _compiled is None else _sign_compiled
     for batch in _batches(texts):
-        shingles = hash_documents(texts[batch], config.shingle_words)
-        counts[batch] = np.diff(shingles.starts)
-        minimise.sign(shingles, signatures[batch])
+        sign(texts[batch], config, minimise, signatures[batch], counts[batch])
     return signatures, counts
+
+
+def _sign_in_numpy(
+    texts: Sequence[str],
+    config: SignaturesConfig,
+    minimise: "Permutations",
+    signatures: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+) -> None:
+    shingles = hash_documents(texts, config.shingle_words)
+    counts[:] = np.diff(shingles.starts)
+    minimise.sign(shingles, signatures)
+
+
+def _sign_compiled(
+    texts: Sequence[str],
+    config: SignaturesConfig,
+    minimise: "Permutations",
+    signatures: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+) -> None:
+    assert _compiled is not None
+    _compiled.sign(
+        [text.lower().encode() for text in texts],
+        word_characters(),
+        np.array(place_multipliers()[: config.shingle_words], dtype=np.uint64),
+        np.ascontiguousarray(LENGTH_TERMS[: config.shingle_words + 1]),
+        minimise.factors,
+        minimise.terms,
+        signatures,
+        counts,
+    )
+    # Without a word, a text is hashed as it stands, in capitals too; that is rare.
+    for empty in np.flatnonzero(counts == 0).tolist():
+        one = slice(empty, empty + 1)
+        _sign_in_numpy(texts[one], config, minimise, signatures[one], counts[one])
 
 
 def _batches(texts: Sequence[str]) -> Iterator[slice]:
@@ -137,11 +188,11 @@ class Permutations:
     def __init__(self, permutations: int, seed: int) -> None:
         generator = np.random.RandomState(seed)
         odd = generator.randint(0, 1 << 31, permutations, dtype=np.uint32)
-        factor = odd * np.uint32(2) + np.uint32(1)
-        term = generator.randint(0, 1 << 32, permutations, dtype=np.uint32)
+        self.factors: NDArray[np.uint32] = odd * np.uint32(2) + np.uint32(1)
+        self.terms = generator.randint(0, 1 << 32, permutations, dtype=np.uint32)
         # Written out over the block: numpy multiplies rows by rows twice as fast as by numbers.
-        self._factors = np.repeat(factor[:, None], _BLOCK_SHINGLES, axis=1)
-        self._terms = np.repeat(term[:, None], _BLOCK_SHINGLES, axis=1)
+        self._factors = np.repeat(self.factors[:, None], _BLOCK_SHINGLES, axis=1)
+        self._terms = np.repeat(self.terms[:, None], _BLOCK_SHINGLES, axis=1)
         self._block = np.empty_like(self._factors)
 
     def sign(self, shingles: Shingles, signatures: NDArray[np.uint32]) -> None:

@@ -19,6 +19,8 @@ from webtext.shingles import hash_documents, hash_shingle, shingles_of, words_of
 from webtext.signatures import SignaturesConfig, digest_text, sign_documents_partition, sign_texts
 from webtext.tables import signatures_schema
 
+needs_compiled = pytest.mark.skipif(module._compiled is None, reason="was not compiled")
+
 AWKWARD = [
     "",
     "!!",
@@ -53,7 +55,11 @@ def datasketch_signature(text: str, config: SignaturesConfig) -> np.ndarray:
         SignaturesConfig(permutations=3, seed=2**32 - 1, shingle_words=13),
     ],
 )
-def test_signatures_equal_datasketch(config: SignaturesConfig) -> None:
+@pytest.mark.parametrize("compiled", [module._compiled, None])
+def test_signatures_equal_datasketch(
+    config: SignaturesConfig, compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_compiled", compiled)
     signatures, counts = sign_texts(AWKWARD, config)
     for text, signature, count in zip(AWKWARD, signatures, counts, strict=True):
         assert np.array_equal(signature, datasketch_signature(text, config)), text[:30]
@@ -68,6 +74,52 @@ def test_any_text_is_hashed_as_defined(texts: list[str], words: int) -> None:
     for number, text in enumerate(texts):
         mine = shingles.hashes[shingles.starts[number] : shingles.starts[number + 1]]
         assert mine.tolist() == sorted({hash_shingle(s) for s in shingles_of(text, words)})
+
+
+@needs_compiled
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.text(max_size=80) | st.text("aB9_ \n!éßǅΣ字𝔸", max_size=80), max_size=6),
+    st.integers(1, 7),
+)
+def test_compiled_and_numpy_agree(texts: list[str], words: int) -> None:
+    config = SignaturesConfig(permutations=20, shingle_words=words)
+    compiled, counts = sign_texts(texts, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_compiled", None)
+        reference, expected = sign_texts(texts, config)
+    assert np.array_equal(compiled, reference)
+    assert np.array_equal(counts, expected)
+
+
+@pytest.mark.parametrize("compiled", [module._compiled, None])
+def test_a_lone_surrogate_is_refused(compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_compiled", compiled)
+    with pytest.raises(UnicodeEncodeError):
+        sign_texts(["a \ud800 b"], SignaturesConfig())
+
+
+@needs_compiled
+def test_the_compiled_signer_survives_what_is_no_utf8() -> None:
+    shape = np.zeros(4, np.uint64), np.zeros(5, np.uint64), np.ones(3, np.uint32)
+    multipliers, lengths, factors = shape
+    texts = [bytes([lead]) * size for lead in (0x80, 0xC3, 0xE1, 0xF4, 0xFF) for size in range(5)]
+    signatures, counts = np.zeros((25, 3), np.uint32), np.zeros(25, np.int64)
+    table = module.word_characters()
+    arguments = (table, multipliers, lengths, factors, factors, signatures, counts)
+    module._compiled.sign(texts, *arguments)
+    with pytest.raises(ValueError, match="do not fit"):
+        module._compiled.sign(texts[1:], *arguments)
+    with pytest.raises(TypeError, match="must be bytes"):
+        module._compiled.sign([*texts[1:], "text"], *arguments)
+
+
+def test_every_code_point_is_judged_as_by_re(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [chr(p) for p in range(0x110000) if not 0xD800 <= p < 0xE000]
+    text = " ".join("".join(points[start : start + 50]) for start in range(0, len(points), 50))
+    signatures, counts = sign_texts([text], SignaturesConfig())
+    assert np.array_equal(signatures[0], datasketch_signature(text, SignaturesConfig()))
+    assert counts[0] == len({hash_shingle(s) for s in shingles_of(text, 5)})
 
 
 def test_real_messages_equal_datasketch(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
