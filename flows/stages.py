@@ -40,9 +40,11 @@ DOCUMENTS = Stage(
     "documents", "webtext.documents:filter_documents_partition", "pages", "pages", version=2
 )
 SIGNATURES = Stage(
-    "signatures", "webtext.signatures:sign_documents_partition", "documents", "documents"
+    "signatures", "webtext.signatures:sign_documents_partition", "documents", "documents", version=2
 )
-DUPLICATES = Stage("duplicates", "webtext.duplicates:find_duplicates", "documents", "documents")
+DUPLICATES = Stage(
+    "duplicates", "webtext.duplicates:find_duplicates", "documents", "documents", version=2
+)
 CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", "documents")
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")

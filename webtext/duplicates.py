@@ -2,23 +2,27 @@
 
 Made from all partitions of signatures. Two documents are duplicates when their normalised texts are
 equal, or when their signatures agree in a band (`rows` minima in succession, `bands` bands) and
-then in at least `min_similarity` of all minima. Duplicates of duplicates belong together: clusters
-are the connected components. Of each, the document with the highest karma is kept, then the
-earliest submitted, then the smallest key; so the result is a function of the set of documents, not
-of their order or partitions.
+they are then verified to be `min_similarity` alike. Duplicates of duplicates belong together:
+clusters are the connected components. Of each, the document with the highest karma is kept, then
+the earliest submitted, then the smallest key; so the result is a function of the set of documents,
+not of their order or partitions.
 
-Built for millions: signatures go to a scratch file, band by band; a pass holds one band in memory
-and, besides, about 60 bytes a document. No Python object is made for a document.
+With earlier signatures and their duplicates, only the new documents are judged. A document of an
+earlier artifact is never removed: it outranks all later ones, whatever the karma, and pairs of
+earlier documents are not compared again but joined as their duplicates tables say.
+
+Built for millions: signatures go to scratch files; a pass holds one band in memory and, besides,
+less than 64 bytes a document. No Python object is made for a document.
 """
 
-import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
@@ -26,16 +30,19 @@ from pydantic import Field
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
 from webtext.errors import ConfigError, SourceError
+from webtext.ranked import Ranked, rank_documents
+from webtext.s_curve import SIMILARITIES, verified_probability
+from webtext.shingles import MAX_SHINGLE_WORDS
+from webtext.similarity import Ranks, Similarity, by_jaccard, by_signature
 from webtext.tables import DUPLICATES, LINK_ID, write_table
 
 NEIGHBOURS = 8
 """Within a bucket, each document is compared with the best-ranked one and with so many before it.
-Buckets of up to nine are compared in full."""
+Buckets of up to ten are compared in full. In a larger one of documents that are not alike, two that
+are alike may be missed in this band, and are found in another with the probability of that."""
 
-PAIRS_A_CHUNK = 50_000
-"""Candidate pairs verified at a time: 2 × 22 MB of minima at 112 permutations."""
-
-_FIBONACCI = np.uint64(0x9E3779B97F4A7C15)
+PAIRS_A_JOIN = 1 << 20
+"""Pairs joined at a time, at some hundred bytes each."""
 
 
 class DuplicatesConfig(StageConfig):
@@ -47,214 +54,157 @@ class DuplicatesConfig(StageConfig):
     """Minima in a band. A pair of similarity s becomes a candidate with probability
     1 - (1 - s^rows)^bands: at 14 × 8, 0.77 for s = 0.75 and 0.92 for s = 0.8."""
     min_similarity: float = Field(default=0.75, gt=0, le=1)
-    """Least estimated Jaccard similarity of a near-duplicate, as a share of equal minima."""
-
-
-class _Documents(NamedTuple):
-    """All documents, the best-ranked first: a document is known by its rank from here on."""
-
-    keys: NDArray[np.uint64]
-    """`link_id` as two numbers, high and low: shape (documents, 2)."""
-    places: NDArray[np.int32]
-    """The row of `minima` that is the document's."""
-    minima: NDArray[np.uint32]
-    """Signatures in the order read, a file mapped into memory: (documents, permutations)."""
-
-
-def collision_probability(similarity: float, bands: int, rows: int) -> float:
-    """The probability that two documents of this Jaccard similarity agree in at least one band."""
-    return float(1 - (1 - similarity**rows) ** bands)
+    """Least Jaccard similarity of a near-duplicate, estimated or counted as `verify` says."""
+    verify: Literal["signature", "jaccard"] = "signature"
+    """Judge candidates by the share of equal minima, or by the Jaccard similarity counted from
+    their texts, which are read once more."""
+    shingle_words: int = Field(default=5, ge=1, le=MAX_SHINGLE_WORDS)
+    """Words of a shingle where `verify` is `jaccard`; give that of signatures."""
 
 
 def find_duplicates(
-    *, signatures: Path, destination: Path, config: DuplicatesConfig, progress: Progress
+    *,
+    signatures: Path,
+    destination: Path,
+    config: DuplicatesConfig,
+    progress: Progress,
+    documents: Path | None = None,
+    earlier_signatures: Sequence[Path] = (),
+    earlier_duplicates: Sequence[Path] = (),
+    earlier_documents: Sequence[Path] = (),
 ) -> Counts:
     """Write `duplicates/duplicates.parquet` for all partitions of the signatures artifact.
 
+    Args:
+        signatures: the signatures artifact whose documents are judged.
+        destination: where the table is written.
+        config: what counts as a duplicate.
+        progress: told of the bands.
+        documents: the documents artifact, needed to verify by Jaccard similarity.
+        earlier_signatures: signatures artifacts to match against, the oldest first.
+        earlier_duplicates: the duplicates artifact of each of these.
+        earlier_documents: the documents artifact of each, to verify by Jaccard similarity.
+
     Raises:
         SourceError: no partition is there, or one cannot be read.
-        ConfigError: the signatures are shorter than `bands` × `rows`.
+        ConfigError: the signatures are shorter than `bands` × `rows`, were made with settings that
+            differ, or an artifact that is needed is not given.
     """
-    parts = sorted((signatures / "signatures").glob("part-*.parquet"))
-    permutations = _count_permutations(signatures, parts)
-    if config.bands * config.rows > permutations:
-        raise ConfigError(
-            f"{config.bands} bands of {config.rows} rows need {config.bands * config.rows} "
-            f"minima, but signatures in {signatures} have {permutations}. Set permutations of "
-            f"signatures to at least that, or fewer bands."
-        )
+    texts = [*earlier_documents, *([documents] if documents else [])]
+    _check_given(config, earlier_signatures, earlier_duplicates, texts)
     scratch = destination / "scratch"
     scratch.mkdir(parents=True)
     try:
-        documents, originals = _read_documents(parts, permutations, scratch / "minima")
-        survivors = originals.copy()
+        artifacts = [*earlier_signatures, signatures]
+        ranked = rank_documents(artifacts, scratch, config.bands, config.rows)
+        survivors = ranked.originals.copy()
+        _join_earlier(ranked, survivors, earlier_duplicates)
+        similarity = _similarity(ranked, survivors, texts, config)
         for band in range(config.bands):
             progress(band, config.bands)
-            _join_band(documents, originals, survivors, band, config)
+            _join_band(ranked, survivors, band, similarity, config.min_similarity)
         progress(config.bands, config.bands)
-        table, losses = _name_duplicates(documents, originals, survivors)
+        table, losses = _name_duplicates(ranked, survivors, similarity)
     finally:
         shutil.rmtree(scratch)
     write_table(destination / "duplicates" / "duplicates.parquet", table)
-    total = survivors.size
-    return Counts(rows_in=total, rows_out=total - table.num_rows, losses=losses)
+    total = ranked.places.size - ranked.old
+    facts = {"earlier_documents": ranked.old, **_promised(config, ranked.permutations)}
+    return Counts(rows_in=total, rows_out=total - table.num_rows, losses=losses, facts=facts)
 
 
-def _count_permutations(signatures: Path, parts: list[Path]) -> int:
-    """The length of the signatures, which must be that of all partitions."""
-    lengths = [int(_read_schema(path).field("signature").type.byte_width) // 4 for path in parts]
-    if len(set(lengths)) != 1:
-        raise SourceError(
-            f"{signatures} holds {len(parts)} partitions of signatures of "
-            f"{sorted(set(lengths)) or 'no'} permutations; one or more partitions of one "
-            f"length are expected. Make the signatures again."
+def _check_given(
+    config: DuplicatesConfig,
+    signatures: Sequence[Path],
+    duplicates: Sequence[Path],
+    texts: Sequence[Path],
+) -> None:
+    if len(signatures) != len(duplicates):
+        raise ConfigError(
+            f"{len(signatures)} earlier signatures but {len(duplicates)} earlier duplicates are "
+            f"given; each signatures artifact needs its duplicates artifact"
         )
-    return lengths[0]
+    if config.verify == "jaccard" and len(texts) != len(signatures) + 1:
+        raise ConfigError(
+            "to verify by Jaccard similarity, the documents of all signatures are needed, also of "
+            'earlier ones; give them, or set verify to "signature"'
+        )
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
+def _promised(config: DuplicatesConfig, permutations: int) -> dict[str, int]:
+    """The S-curve for the manifest: of a thousand pairs of each similarity, how many are found."""
+    banding = (config.bands, config.rows, permutations, config.min_similarity)
+    return {
+        f"found_per_mille_at_{similarity:.2f}": round(
+            1000 * verified_probability(similarity, *banding)
+        )
+        for similarity in SIMILARITIES
+    }
 
 
-def _read_documents(
-    parts: list[Path], permutations: int, scratch: Path
-) -> tuple[_Documents, NDArray[np.int32]]:
-    """Read all signatures, and join the exact duplicates: each document's best equal by rank."""
-    total = sum(pq.read_metadata(path).num_rows for path in parts)
-    keys = np.empty((total, 2), dtype=np.uint64)
-    digests = np.empty((total, 2), dtype=np.uint64)
-    karma = np.empty(total, dtype=np.int32)
-    created = np.empty(total, dtype=np.int64)
-    shape = (max(total, 1), permutations)
-    minima = np.memmap(scratch, mode="w+", dtype=np.uint32, shape=shape)
-    start = 0
-    for rows in _read_batches(parts):
-        end = start + rows.num_rows
-        keys[start:end] = _fixed_binary(rows.column("link_id"), ">u8")
-        digests[start:end] = _fixed_binary(rows.column("text_digest"), ">u8")
-        karma[start:end] = rows.column("karma").to_numpy()
-        created[start:end] = rows.column("first_created_utc").to_numpy()
-        minima[start:end] = _fixed_binary(rows.column("signature"), "<u4")
-        start = end
-    # The rule of survival: highest karma, earliest submission, smallest key.
-    places = np.lexsort((keys[:, 1], keys[:, 0], created, -karma.astype(np.int64)))
-    documents = _Documents(keys[places], places.astype(np.int32), minima)
-    return documents, _first_equal(digests[places])
+def _join_earlier(ranked: Ranked, survivors: Ranks, tables: Sequence[Path]) -> None:
+    """Join earlier documents with their survivors.
+
+    Where a link is in several earlier artifacts, its oldest document stands for the survivor.
+    """
+    if not tables:
+        return
+    ranks = np.empty(ranked.places.size, dtype=np.int32)
+    ranks[ranked.places] = np.arange(ranks.size, dtype=np.int32)
+    keys = ranked.keys()
+    for number, artifact in enumerate(tables):
+        path = artifact / "duplicates" / "duplicates.parquet"
+        try:
+            table = pq.read_table(path, columns=["link_id", "survivor_link_id"]).combine_chunks()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise SourceError(f"cannot read the table {path}: {error}") from error
+        start, end = ranked.bounds[number : number + 2]
+        removed = pc.index_in(table["link_id"], value_set=_link_ids(keys[start:end]))
+        kept = pc.index_in(table["survivor_link_id"], value_set=_link_ids(keys[:end]))
+        if removed.null_count or kept.null_count:
+            raise SourceError(f"{path} names documents that its signatures lack")
+        left = ranks[removed.to_numpy().astype(np.int64) + start]
+        _join_pairs(survivors, left, ranks[kept.to_numpy()])
 
 
-def _read_batches(parts: list[Path]) -> Iterator[pa.RecordBatch]:
-    for path in parts:
-        with pq.ParquetFile(path) as source:
-            yield from source.iter_batches(batch_size=10_000)
-
-
-def _fixed_binary(column: pa.FixedSizeBinaryArray, dtype: str) -> NDArray[np.unsignedinteger]:
-    """A column of fixed-size binary as numbers, a row a value."""
-    width = column.type.byte_width
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    data = data[column.offset * width : (column.offset + len(column)) * width]
-    numbers: NDArray[np.unsignedinteger] = data.view(dtype).reshape(len(column), -1)
-    return numbers
-
-
-def _first_equal(digests: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """For each rank, the least rank of equal digest."""
-    order = np.lexsort((digests[:, 1], digests[:, 0])).astype(np.int32)
-    ordered = digests[order]
-    new = np.ones(order.size, dtype=np.bool_)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    first = np.empty(order.size, dtype=np.int32)
-    # lexsort is stable, so the first of each run has the least rank.
-    first[order] = order[new][np.cumsum(new) - 1]
-    return first
+def _similarity(
+    ranked: Ranked, survivors: Ranks, texts: Sequence[Path], config: DuplicatesConfig
+) -> Similarity:
+    if config.verify == "signature":
+        return by_signature(ranked)
+    wanted = np.zeros(survivors.size, dtype=np.bool_)
+    wanted[ranked.originals[survivors[ranked.originals[survivors] != ranked.originals]]] = True
+    for band in range(config.bands):
+        wanted[ranked.crowded(band)[0]] = True
+    return by_jaccard(ranked, wanted, texts, config.shingle_words)
 
 
 def _join_band(
-    documents: _Documents,
-    originals: NDArray[np.int32],
-    survivors: NDArray[np.int32],
-    band: int,
-    config: DuplicatesConfig,
+    ranked: Ranked, survivors: Ranks, band: int, similarity: Similarity, least: float
 ) -> None:
-    """Join, in `survivors`, the similar documents of every bucket of one band.
-
-    Exact duplicates share a signature, so one of them stands for all.
-    """
-    ranks = np.flatnonzero(originals == np.arange(originals.size)).astype(np.int32)
-    hashes = _hash_band(documents.minima, slice(band * config.rows, (band + 1) * config.rows))
-    members, starts = _crowded_buckets(hashes, ranks, documents.places)
-    positions = np.arange(members.size)
-    needed = math.ceil(config.min_similarity * documents.minima.shape[1] - 1e-9)
+    """Join, in `survivors`, the similar documents of every bucket of one band."""
+    members, starts = ranked.crowded(band)
+    new = np.flatnonzero(members >= ranked.old)
     for distance in range(1, NEIGHBOURS + 1):
-        later = positions[positions - distance >= starts]
-        _join_similar(documents, survivors, members[later - distance], members[later], needed)
-    later = positions[positions - NEIGHBOURS > starts]
-    _join_similar(documents, survivors, members[starts[later]], members[later], needed)
-
-
-def _hash_band(minima: NDArray[np.uint32], columns: slice) -> NDArray[np.uint64]:
-    """A hash of each document's minima in `columns`, in the order read."""
-    hashes = np.zeros(minima.shape[0], dtype=np.uint64)
-    for start in range(0, minima.shape[0], PAIRS_A_CHUNK):
-        chunk = slice(start, start + PAIRS_A_CHUNK)
-        for column in minima[chunk, columns].T:
-            mixed = (hashes[chunk] ^ column) * _FIBONACCI
-            hashes[chunk] = mixed ^ (mixed >> np.uint64(32))
-    return hashes
-
-
-def _crowded_buckets(
-    hashes: NDArray[np.uint64], ranks: NDArray[np.int32], places: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The ranks in buckets of two and more, bucket after bucket, the best-ranked first.
-
-    With them, for each position, the position where its bucket starts.
-    """
-    hashes = hashes[places[ranks]]
-    order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
-    like_last = np.zeros(order.size, dtype=np.bool_)
-    like_last[1:] = ordered[1:] == ordered[:-1]
-    crowded = like_last.copy()
-    crowded[:-1] |= like_last[1:]
-    members = ranks[order[crowded]]
-    firsts = np.flatnonzero(~like_last[crowded])
-    return members, np.repeat(firsts, np.diff(np.append(firsts, members.size)))
+        later = new[new - distance >= starts[new]]
+        _join_similar(survivors, members[later - distance], members[later], similarity, least)
+    later = new[new - NEIGHBOURS > starts[new]]
+    _join_similar(survivors, members[starts[later]], members[later], similarity, least)
 
 
 def _join_similar(
-    documents: _Documents,
-    survivors: NDArray[np.int32],
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
-    needed: int,
+    survivors: Ranks, left: Ranks, right: Ranks, similarity: Similarity, least: float
 ) -> None:
-    """Join the pairs that are not yet joined and agree in `needed` minima."""
+    """Join the pairs that are not yet joined and alike."""
     apart = survivors[left] != survivors[right]
     left, right = left[apart], right[apart]
-    similar = _count_equal(documents, left, right) >= needed
-    _join_pairs(survivors, left[similar], right[similar])
+    for start in range(0, left.size, PAIRS_A_JOIN):
+        one, other = left[start : start + PAIRS_A_JOIN], right[start : start + PAIRS_A_JOIN]
+        alike = similarity(one, other) >= least - 1e-9
+        _join_pairs(survivors, one[alike], other[alike])
 
 
-def _count_equal(
-    documents: _Documents, left: NDArray[np.int32], right: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """How many minima each pair of documents shares."""
-    equal = np.empty(left.size, dtype=np.int32)
-    for start in range(0, left.size, PAIRS_A_CHUNK):
-        chunk = slice(start, start + PAIRS_A_CHUNK)
-        one = documents.minima[documents.places[left[chunk]]]
-        other = documents.minima[documents.places[right[chunk]]]
-        equal[chunk] = np.count_nonzero(one == other, axis=1)
-    return equal
-
-
-def _join_pairs(
-    survivors: NDArray[np.int32], left: NDArray[np.int32], right: NDArray[np.int32]
-) -> None:
+def _join_pairs(survivors: Ranks, left: Ranks, right: Ranks) -> None:
     """Join the clusters of each pair; a cluster's survivor is its least rank."""
     if left.size == 0:
         return
@@ -276,20 +226,25 @@ def _join_pairs(
 
 
 def _name_duplicates(
-    documents: _Documents, originals: NDArray[np.int32], survivors: NDArray[np.int32]
+    ranked: Ranked, survivors: Ranks, similarity: Similarity
 ) -> tuple[pa.Table, dict[str, int]]:
     """The duplicates table, and the losses by kind."""
-    removed = np.flatnonzero(survivors != np.arange(survivors.size)).astype(np.int32)
-    keys = documents.keys[removed]
-    removed = removed[np.lexsort((keys[:, 1], keys[:, 0]))]
+    removed = np.flatnonzero(survivors != np.arange(survivors.size, dtype=np.int32))
+    removed = removed[removed >= ranked.old].astype(np.int32)
+    stored = ranked.keys()
+    keys = stored[ranked.places[removed]]
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    removed, keys = removed[order], keys[order]
     kept = survivors[removed]
-    exact = originals[removed] == originals[kept]
-    similarity = _count_equal(documents, removed, kept) / documents.minima.shape[1]
+    exact = ranked.originals[removed] == ranked.originals[kept]
+    alike = np.ones(removed.size, dtype=np.float32)
+    near = ~exact
+    alike[near] = similarity(ranked.originals[removed[near]], ranked.originals[kept[near]])
     columns = [
-        _link_ids(documents.keys[removed]),
-        _link_ids(documents.keys[kept]),
+        _link_ids(keys),
+        _link_ids(stored[ranked.places[kept]]),
         pa.array(np.where(exact, "exact", "near"), pa.string()),
-        pa.array(similarity.astype(np.float32)),
+        pa.array(alike),
     ]
     losses = {
         "exact_duplicate": int(np.count_nonzero(exact)),

@@ -89,7 +89,7 @@ def sign_documents_partition(
             signed += table.num_rows
             shingles += int(np.sum(table["shingles"].to_numpy()))
             progress(signed, source.metadata.num_rows)
-    schema = signatures_schema(config.permutations)
+    schema = _schema(config)
     table = pa.concat_tables(parts) if parts else schema.empty_table()
     write_table(destination / "signatures" / part_name(partition), table.combine_chunks())
     return Counts(rows_in=signed, rows_out=signed, facts={"shingles": shingles})
@@ -110,7 +110,12 @@ def _sign_rows(rows: pa.RecordBatch, config: SignaturesConfig) -> pa.Table:
             pa.binary(width), len(texts), [None, pa.py_buffer(packed)]
         ),
     ]
-    return pa.Table.from_arrays(columns, schema=signatures_schema(config.permutations))
+    return pa.Table.from_arrays(columns, schema=_schema(config))
+
+
+def _schema(config: SignaturesConfig) -> pa.Schema:
+    """The table's schema; it names the settings, by which later documents are checked."""
+    return signatures_schema(config.permutations, config.model_dump_json())
 
 
 def digest_text(text: str) -> bytes:
@@ -129,7 +134,7 @@ def sign_texts(
     counts = np.empty(len(texts), dtype=np.int64)
     minimise = Permutations(config.permutations, config.seed)
     sign = _sign_in_numpy if _compiled is None else _sign_compiled
-    for batch in _batches(texts):
+    for batch in text_batches(texts):
         sign(texts[batch], config, minimise, signatures[batch], counts[batch])
     return signatures, counts
 
@@ -170,7 +175,7 @@ def _sign_compiled(
         _sign_in_numpy(texts[one], config, minimise, signatures[one], counts[one])
 
 
-def _batches(texts: Sequence[str]) -> Iterator[slice]:
+def text_batches(texts: Sequence[str]) -> Iterator[slice]:
     """Slices of about BATCH_CHARACTERS, of one text at least."""
     start = characters = 0
     for end, text in enumerate(texts):

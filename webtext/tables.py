@@ -153,8 +153,13 @@ SPANS = pa.schema(
 )
 
 
-def signatures_schema(permutations: int) -> pa.Schema:
+SIGNATURES_METADATA = b"webtext.signatures"
+"""Where a signatures table's file says with which settings it was made, as JSON."""
+
+
+def signatures_schema(permutations: int, settings: str | None = None) -> pa.Schema:
     """The signatures table: one MinHash of `permutations` little-endian uint32 a document."""
+    metadata = {SIGNATURES_METADATA: settings.encode()} if settings else None
     return pa.schema(
         [
             pa.field("link_id", LINK_ID, nullable=False),
@@ -163,7 +168,8 @@ def signatures_schema(permutations: int) -> pa.Schema:
             pa.field("text_digest", pa.binary(16), nullable=False),
             pa.field("shingles", pa.int32(), nullable=False),
             pa.field("signature", pa.binary(4 * permutations), nullable=False),
-        ]
+        ],
+        metadata=metadata,
     )
 
 

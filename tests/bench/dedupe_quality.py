@@ -16,7 +16,8 @@ from scipy.sparse import csr_array
 from tests.bench.real_texts import newsgroup_texts
 from tests.webtext.corpora import document_row, write_part
 from webtext.counts import silent
-from webtext.duplicates import DuplicatesConfig, collision_probability, find_duplicates
+from webtext.duplicates import DuplicatesConfig, find_duplicates
+from webtext.s_curve import collision_probability
 from webtext.shingles import hash_documents
 from webtext.signatures import SignaturesConfig, sign_documents_partition
 

@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.webtext.corpora import document_row, write_part
 from webtext import duplicates as module
+from webtext import similarity as similarity_module
 from webtext.counts import Counts, silent
-from webtext.duplicates import DuplicatesConfig, collision_probability, find_duplicates
+from webtext.duplicates import DuplicatesConfig, find_duplicates
 from webtext.errors import ConfigError, SourceError
+from webtext.s_curve import collision_probability, s_curve_markdown, verified_probability
+from webtext.shingles import shingles_of
 from webtext.signatures import SignaturesConfig, digest_text, sign_texts
 from webtext.tables import DUPLICATES, part_name, signatures_schema, write_table
 
@@ -200,7 +204,8 @@ def test_small_buckets_give_the_clusters_of_all_pairs(
 
 
 def test_crowds_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAIRS_A_CHUNK", 7)
+    monkeypatch.setattr(module, "PAIRS_A_JOIN", 7)
+    monkeypatch.setattr(similarity_module, "PAIRS_A_CHUNK", 3)
     words = sentence(7)
     rows = [signature_row(key, changed(words, range(key, key + 1))) for key in range(60)]
     _, removed = find(tmp_path, [rows])
@@ -216,6 +221,163 @@ def test_collision_probability() -> None:
     assert collision_probability(0.8, 14, 8) == pytest.approx(0.9236, abs=1e-4)
     assert collision_probability(0.0, 14, 8) == 0.0
     assert collision_probability(1.0, 1, 100) == 1.0
+
+
+def test_the_verified_curve_is_what_sampling_gives() -> None:
+    chance = np.random.default_rng(1)
+    equal = chance.random((20_000, 112)) < 0.78
+    banded = equal.reshape(-1, 14, 8).all(axis=2).any(axis=1)
+    found = (banded & (equal.sum(axis=1) >= 84)).mean()
+    assert verified_probability(0.78, 14, 8, 112, 0.75) == pytest.approx(found, abs=0.01)
+    assert verified_probability(0.78, 14, 8, 112, 0.01) == pytest.approx(
+        collision_probability(0.78, 14, 8)
+    )
+    assert "| 0.80 | 0.924 |" in s_curve_markdown(14, 8, 112, 0.75)
+
+
+def jaccard(one: str, other: str) -> float:
+    left, right = set(shingles_of(one, 5)), set(shingles_of(other, 5))
+    return len(left & right) / len(left | right)
+
+
+def test_candidates_are_judged_by_their_texts(tmp_path: Path) -> None:
+    words = sentence(8)
+    texts = [" ".join(words), *(changed(words, range(count)) for count in range(1, 60, 2))]
+    texts += [texts[3].upper(), "", "!!", *(" ".join(sentence(seed)) for seed in range(20, 25))]
+    rows = [signature_row(key, text) for key, text in enumerate(texts)]
+    documents = [document_row(key, text) for key, text in enumerate(texts)]
+    for number, part in enumerate((slice(0, 9), slice(9, None))):
+        write_part(tmp_path / "d", "documents", documents[part], partition=number)
+    write_signatures(tmp_path / "s", [rows[:9], rows[9:]])
+    config = DuplicatesConfig(verify="jaccard", bands=56, rows=2, min_similarity=0.8)
+    find_duplicates(
+        signatures=tmp_path / "s",
+        documents=tmp_path / "d",
+        destination=tmp_path / "out",
+        config=config,
+        progress=silent,
+    )
+    table = pq.read_table(tmp_path / "out" / "duplicates" / "duplicates.parquet").to_pylist()
+    found = {key_of(row["link_id"]): row for row in table}
+    assert {key for key in range(1, 31) if jaccard(texts[0], texts[key]) >= 0.8} <= set(found)
+    assert 31 in found
+    for key, row in found.items():
+        exact = jaccard(texts[key], texts[key_of(row["survivor_link_id"])])
+        assert row["similarity"] == pytest.approx(exact, abs=1e-6)
+    with pytest.raises(ConfigError, match="documents of all signatures"):
+        find_duplicates(
+            signatures=tmp_path / "s", destination=tmp_path / "o2", config=config, progress=silent
+        )
+    with pytest.raises(SourceError, match="does not hold the documents"):
+        find_duplicates(
+            signatures=tmp_path / "s",
+            documents=write_part(tmp_path / "e", "documents", documents[:9]),
+            destination=tmp_path / "o3",
+            config=config,
+            progress=silent,
+        )
+
+
+def months(seed: int) -> list[list[dict]]:
+    """Documents of three months, with copies and near-copies within and across them."""
+    chance = random.Random(seed)
+    made = []
+    for key in range(90):
+        words = sentence(seed + key % 12)
+        text = changed(words, range(chance.choice([0, 3, 10, 30, 60])))
+        made.append(signature_row(key, text, karma=chance.randrange(9), created=key))
+    chance.shuffle(made)
+    return [made[:30], made[30:60], made[60:]]
+
+
+@pytest.mark.parametrize("seed", [10, 50])
+def test_each_month_is_judged_by_the_clusters_of_all_so_far(tmp_path: Path, seed: int) -> None:
+    """A month loses every document whose cluster reaches an older one, and of others all but one.
+
+    A joint run loses the same, but for clusters that keep a newer document for its karma. Where a
+    newer document joined two old clusters, later ones name the old survivor that they are near.
+    """
+    monthly = months(seed)
+    rank: dict[int, tuple[int, int, int]] = {}
+    ever_removed: set[int] = set()
+    signatures: list[Path] = []
+    outcomes: list[Path] = []
+    for number, rows in enumerate(monthly):
+        folder = tmp_path / str(number)
+        made = write_signatures(folder / "in", [rows])
+        counts = find_duplicates(
+            signatures=made,
+            destination=folder / "out",
+            config=DuplicatesConfig(),
+            progress=silent,
+            earlier_signatures=signatures,
+            earlier_duplicates=outcomes,
+        )
+        table = pq.read_table(folder / "out" / "duplicates" / "duplicates.parquet").to_pylist()
+        removed = {key_of(row["link_id"]): key_of(row["survivor_link_id"]) for row in table}
+        assert (counts.rows_in, counts.rows_out) == (30, 30 - len(removed))
+        assert counts.facts["earlier_documents"] == 30 * number
+        signatures, outcomes = [*signatures, made], [*outcomes, folder / "out"]
+        new = {key_of(row["link_id"]) for row in rows}
+        rank |= {
+            key_of(row["link_id"]): (number, -row["karma"], row["first_created_utc"])
+            for row in rows
+        }
+        _, joint = find(folder / "joint", [[row for m in monthly[: number + 1] for row in m]])
+        clusters: dict[int, set[int]] = {}
+        for key in rank:
+            clusters.setdefault(joint[key][0] if key in joint else key, set()).add(key)
+        lost = 0
+        for members in clusters.values():
+            best = min(members, key=rank.__getitem__)
+            gone = (members & new) - {best}
+            assert gone == members & set(removed)
+            survivors = {removed[key] for key in gone}
+            if best in new:
+                assert survivors <= {best}
+            assert survivors <= members - new - ever_removed | {best}
+            lost += len(gone)
+        assert lost > 5
+        ever_removed |= set(removed)
+
+
+def test_the_older_survives_a_newer_of_higher_karma(tmp_path: Path) -> None:
+    text = " ".join(sentence(3))
+    old = write_signatures(tmp_path / "old", [[signature_row(7, text, karma=3)]])
+    find_duplicates(
+        signatures=old,
+        destination=tmp_path / "old-out",
+        config=DuplicatesConfig(),
+        progress=silent,
+    )
+    new = [signature_row(1, text, karma=999), signature_row(7, text, karma=3)]
+    find_duplicates(
+        signatures=write_signatures(tmp_path / "new", [new]),
+        destination=tmp_path / "out",
+        config=DuplicatesConfig(),
+        progress=silent,
+        earlier_signatures=[old],
+        earlier_duplicates=[tmp_path / "old-out"],
+    )
+    table = pq.read_table(tmp_path / "out" / "duplicates" / "duplicates.parquet")
+    assert [key_of(key) for key in table["link_id"].to_pylist()] == [1, 7]
+    assert [key_of(key) for key in table["survivor_link_id"].to_pylist()] == [7, 7]
+
+
+def test_signatures_of_other_settings_are_refused(tmp_path: Path) -> None:
+    for name, settings_given in (("a", '{"seed":1}'), ("b", '{"seed":2}')):
+        table = signatures_schema(112, settings_given).empty_table()
+        write_table(tmp_path / name / "signatures" / part_name(0), table)
+    arguments = {"destination": tmp_path / "o", "config": DuplicatesConfig(), "progress": silent}
+    with pytest.raises(ConfigError, match=r"different settings.*seed"):
+        find_duplicates(
+            signatures=tmp_path / "a",
+            earlier_signatures=[tmp_path / "b"],
+            earlier_duplicates=[tmp_path / "b"],
+            **arguments,
+        )
+    with pytest.raises(ConfigError, match="1 earlier signatures but 0 earlier duplicates"):
+        find_duplicates(signatures=tmp_path / "a", earlier_signatures=[tmp_path / "b"], **arguments)
 
 
 def test_too_many_bands_are_refused(tmp_path: Path) -> None:
