@@ -125,6 +125,14 @@ class SourceOptions:
         str | None,
         Parameter(name="--cdx-records", help="Address or folder of the indexes' WARC files."),
     ] = None
+    earlier: Annotated[
+        tuple[str, ...],
+        _files(
+            "--earlier",
+            "Corpus artifacts of earlier runs, the oldest first, whose documents and near-copies "
+            "of them are left out.",
+        ),
+    ] = ()
 
     def inputs(self) -> dict[str, Any]:
         """What is given, by the names of `flows.inputs.Inputs`."""
@@ -351,6 +359,23 @@ def replay(
     from webtext.gateway import run_gateway
 
     run_gateway(list(archives), host, port)
+
+
+@app.command(name="s-curve")
+def s_curve(
+    profile: ProfileOption = "demo",
+    *,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Print how many near-copies of each similarity a profile's bands and rows find."""
+    from flows.profile import load_profile
+    from webtext.s_curve import s_curve_markdown
+
+    settings = load_profile(profile)
+    found = settings.duplicates
+    permutations = settings.signatures.permutations
+    table = s_curve_markdown(found.bands, found.rows, permutations, found.min_similarity)
+    sys.stdout.write(table + "\n")
 
 
 @app.command

@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from flows import stages
+from flows.earlier import earlier_inputs
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_markdown, funnel_rows, publish_markdown
 from flows.profile import Profile, as_profile
@@ -65,9 +66,7 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
         run, stages.SIGNATURES, profile.signatures, {"documents": documents}, parts, {}
     )
     yield signatures
-    duplicates = make(
-        run, stages.DUPLICATES, profile.duplicates, {"signatures": signatures}, whole(), {}
-    )
+    duplicates = _find_duplicates(run, documents, signatures)
     yield duplicates
     selected = make(
         run,
@@ -81,6 +80,18 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
     compared = {"links": links, "captures": captures, "documents": documents, "corpus": selected}
     yield make(run, stages.FIDELITY, FidelityConfig(), compared, whole(), {})
     yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
+
+
+def _find_duplicates(run: Session, documents: Artifact, signatures: Artifact) -> Artifact:
+    config = run.profile.duplicates
+    with_texts = config.verify == "jaccard"
+    earlier, arguments = earlier_inputs(
+        run.store, run.profile.inputs.earlier, with_texts=with_texts
+    )
+    inputs: Inputs = {"signatures": signatures, **earlier}
+    if with_texts:
+        inputs = {**inputs, "documents": documents}
+    return make(run, stages.DUPLICATES, config, inputs, whole(), arguments)
 
 
 def _read_dumps(run: Session, sources: Sources) -> Artifact:

@@ -33,6 +33,9 @@ class Inputs(BaseModel):
     addresses of index servers."""
     cdx_records: str | None = None
     """Address or folder that the WARC files which the indexes name are in."""
+    earlier: tuple[str, ...] = ()
+    """Corpus or duplicates artifacts of earlier runs, the oldest first: new documents that are near
+    one of theirs are removed, and theirs never."""
     benchmarks: Path | None = None
     """Folder of the benchmarks' original files."""
 

@@ -2,7 +2,11 @@
 
 A document's split is decided by the hash of its cluster, that is of the key of the cluster's
 survivor: near-duplicates never straddle the splits, and a document stays in its split when others
-come and go. The files open with `datasets.load_dataset("parquet", data_files=...)`.
+come and go. That holds for what deduplication found; pages less alike than its threshold, or
+missed by its bands, may lie on both sides. New documents near one of an earlier corpus are removed,
+so that an earlier cluster keeps its split.
+
+The files open with `datasets.load_dataset("parquet", data_files=...)`.
 """
 
 from hashlib import blake2b

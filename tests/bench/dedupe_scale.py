@@ -28,17 +28,26 @@ CHANGED = 8
 GOAL = 1.2
 
 _CHILD = """
-import json, resource, sys, time
+import json, re, sys, threading, time
 from pathlib import Path
 from webtext.duplicates import DuplicatesConfig, find_duplicates
 from webtext.counts import silent
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import scipy.sparse.csgraph
+def status(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+base, private, done = status("RssAnon"), [0], threading.Event()
+def watch():
+    while not done.wait(0.02):
+        private[0] = max(private[0], status("RssAnon"))
+watcher = threading.Thread(target=watch)
+watcher.start()
 start, cpu = time.monotonic(), time.process_time()
 counts = find_duplicates(signatures=Path(sys.argv[1]), destination=Path(sys.argv[2]),
                          config=DuplicatesConfig(), progress=silent)
-print(json.dumps({"seconds": time.monotonic() - start, "cpu": time.process_time() - cpu,
-                  "base": base, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-                  "left": counts.rows_out}))
+seconds, cpu = time.monotonic() - start, time.process_time() - cpu
+done.set()
+print(json.dumps({"seconds": seconds, "cpu": cpu, "private": private[0] - base,
+                  "peak": status("VmHWM")}))
 """
 
 
@@ -80,7 +89,7 @@ def _measure(documents: int) -> float:
         watcher.join()
         told = json.loads(child.stdout)
         exact = _check(root / "out" / "duplicates" / "duplicates.parquet", documents)
-    private = (told["peak"] - told["base"]) * 1024 / documents
+    private = told["private"] * 1024 / documents
     print(
         f"{documents:10,}{told['seconds']:8.1f}{told['cpu']:8.1f}{told['peak'] / 1024:10,.0f}"
         f"{private:15.0f}{disk[0] / 1e9:12.2f}{exact:>10}",

@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.webtext.corpora import document_row, write_part
 from webtext.corpus import CorpusConfig, is_validation, select_corpus_partition
@@ -66,6 +68,31 @@ def test_the_split_depends_on_the_key_and_seed_alone(tmp_path: Path) -> None:
     _, _, other = select(tmp_path / "c", rows, [], validation_share=0.3, split_seed=1)
     assert other != all_of_them
     assert is_validation(key(1), CorpusConfig(validation_share=0)) is False
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    heads=st.lists(st.integers(0, 39), min_size=40, max_size=40),
+    share=st.floats(0.1, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_a_cluster_lies_in_one_split(
+    tmp_path_factory: pytest.TempPathFactory, heads: list[int], share: float, seed: int
+) -> None:
+    """Of a cluster its survivor alone is left, in the split that its own key decides."""
+    folder = tmp_path_factory.mktemp("c")
+    cluster = {number: min(head, number) for number, head in enumerate(heads)}
+    survivor = {n: n if cluster[n] == n or cluster[cluster[n]] != cluster[n] else cluster[n]
+                for n in cluster}  # fmt: skip
+    removed = [(number, kept, "near") for number, kept in survivor.items() if kept != number]
+    config = CorpusConfig(validation_share=share, split_seed=seed)
+    rows = [document_row(number, "text") for number in cluster]
+    _, train, validation = select(folder, rows, removed, validation_share=share, split_seed=seed)
+    for split, held_out in ((train, False), (validation, True)):
+        for row in split:
+            assert is_validation(row["link_id"], config) is held_out
+    left = [int.from_bytes(row["link_id"], "big") for row in train + validation]
+    assert sorted(left) == sorted(set(survivor.values()))
 
 
 def test_an_empty_partition_is_written(tmp_path: Path) -> None:
