@@ -80,6 +80,8 @@ class Response:
     """The body as stored: transfer coding removed, content coding (gzip) still on."""
     refers_to: tuple[str, int] | None = None
     """Of a revisit record, which has no body: address and timestamp of the capture that has it."""
+    digest: str = ""
+    """The payload digest that the record states, in lower case; empty where it states none."""
 
     def header(self, name: str) -> str | None:
         """The first value of a header field, whatever its case; None where it is missing."""
@@ -456,6 +458,7 @@ def _parse_http(fields: HeaderPairs, block: bytes, where: str) -> Response:
         reason=reason.strip(),
         headers=headers,
         payload=payload,
+        digest=(first_header(fields, "warc-payload-digest") or "").lower(),
     )
 
 

@@ -1,7 +1,7 @@
 """Where the captures of WARC files lie, by address and time: 36 bytes a record."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -98,6 +98,19 @@ class WarcIndex:
             return None
         wanted = seconds_of(timestamp)
         row = min(range(low, high), key=lambda row: abs(seconds_of(int(self._times[row])) - wanted))
+        return self._place(row)
+
+    def find_all(self, url: str, timestamp: int) -> Iterator[Place]:
+        """The records of `url` at exactly `timestamp`; more than one where a second saw several."""
+        key = np.uint64(archive_key(url))
+        low = int(np.searchsorted(self._keys, key, side="left"))
+        high = int(np.searchsorted(self._keys, key, side="right"))
+        times = self._times[low:high]
+        first = np.searchsorted(times, np.uint64(timestamp), side="left")
+        end = np.searchsorted(times, np.uint64(timestamp), side="right")
+        return (self._place(low + row) for row in range(int(first), int(end)))
+
+    def _place(self, row: int) -> Place:
         path = self.warcs[int(self._files[row])]
         return path, int(self._offsets[row]), int(self._lengths[row])
 
@@ -113,11 +126,26 @@ def read_place(index: WarcIndex, place: Place, url: str) -> Response | None:
         return None
     if response.refers_to is None:
         return response
-    earlier_place = index.find(*response.refers_to)
-    earlier = _read(earlier_place) if earlier_place is not None else response
-    if earlier.refers_to is not None:
+    earlier = _find_original(index, response)
+    if earlier is None:
         raise SourceError(f"{place[0]}: what the revisit of {url[:200]} refers to is missing")
     return replace(response, payload=earlier.payload)
+
+
+def _find_original(index: WarcIndex, revisit: Response) -> Response | None:
+    """The capture with a revisit's body; the digests tell it from others of that second."""
+    assert revisit.refers_to is not None
+    url, timestamp = revisit.refers_to
+    for place in index.find_all(url, timestamp):
+        earlier = _read(place)
+        same_body = not (revisit.digest and earlier.digest) or revisit.digest == earlier.digest
+        if (
+            earlier.refers_to is None
+            and same_body
+            and archive_form(earlier.url) == archive_form(url)
+        ):
+            return earlier
+    return None
 
 
 def _read(place: Place) -> Response:
