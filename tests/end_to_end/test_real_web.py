@@ -42,7 +42,7 @@ def test_real_pages_become_a_scored_model(real_data: Path, shared_api: str, tmp_
     captures = opened.find("captures").manifest().counts
     # Of 1,335 pages, 1,149 have a submission of karma 3 or more and a link that is not refused.
     assert captures["rows_out"] > 1100
-    assert captures["losses"].keys() == {"blocked_address", "not_archived"}
+    assert captures["losses"].keys() == {"blocked_address", "not_archived", "opted_out"}
     documents = opened.find("documents").manifest().counts
     assert documents["rows_out"] > 500
     assert documents["losses"]["language"] > 500
