@@ -217,7 +217,8 @@ def _rank(
         rows = slice(start, end)
         # ~karma falls as karma rises, and unlike -karma it never overflows.
         order = np.lexsort((keys[rows, 1], keys[rows, 0], created[rows], ~karma[rows]))
-        places[rows] = order + start
+        order += start
+        places[rows] = order
     forget_pages(keys)
     return places
 
@@ -231,7 +232,10 @@ def _first_equal(digests: NDArray[np.uint64], places: NDArray[np.int32]) -> NDAr
     for half in (0, 1):
         ordered = digests[order, half]
         new[1:] |= ordered[1:] != ordered[:-1]
+    del digests, ordered
+    runs = np.cumsum(new, dtype=np.int32)
+    runs -= 1
     first = np.empty(order.size, dtype=np.int32)
     # lexsort is stable, so the first of each run has the least rank.
-    first[order] = order[new][np.cumsum(new) - 1]
+    first[order] = order[new][runs]
     return first

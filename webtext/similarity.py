@@ -13,8 +13,9 @@ from webtext.ranked import Ranked, fixed_binary, forget_pages, map_rows
 from webtext.shingles import hash_documents
 from webtext.signatures import text_batches
 
-PAIRS_A_CHUNK = 2_000
-"""Pairs compared at a time: their rows' pages are mapped, some 256 MB at the very most."""
+PAIRS_A_CHUNK = 8_000
+"""Pairs compared at a time. Their rows' pages stay mapped for as long: at most 1 GiB, where the
+system maps 64 KiB around each; the system may take them back, they are no private memory."""
 
 Ranks = NDArray[np.int32]
 Similarity = Callable[[Ranks, Ranks], NDArray[np.float64]]
@@ -25,13 +26,21 @@ def by_signature(ranked: Ranked) -> Similarity:
     """The share of equal minima."""
     minima = ranked.minima()
 
+    def compare_by_place(left: Ranks, right: Ranks) -> NDArray[np.float64]:
+        """Compare in the order of the left rows in the file, so that their pages are read once."""
+        order = np.argsort(ranked.places[left])
+        similarity = np.empty(left.size, dtype=np.float64)
+        similarity[order] = chunked(left[order], right[order])
+        return similarity
+
     def compare(left: Ranks, right: Ranks) -> NDArray[np.float64]:
         one, other = minima[ranked.places[left]], minima[ranked.places[right]]
         forget_pages(minima)
         share: NDArray[np.float64] = np.count_nonzero(one == other, axis=1) / ranked.permutations
         return share
 
-    return _in_chunks(compare)
+    chunked = _in_chunks(compare)
+    return compare_by_place
 
 
 def by_jaccard(
