@@ -1,7 +1,7 @@
 """Up to 8 million signatures banded and clustered: time, memory, disk, and how time grows.
 
 Synthetic signatures with planted clusters of near-copies, all of which must be found and no more.
-Takes some three minutes and 9 GB of disk; `python -m tests.bench.dedupe_scale 1 2` does less.
+Takes three to five minutes, 9 GB of disk; `python -m tests.bench.dedupe_scale 1 2` does less.
 """
 
 import json
