@@ -9,6 +9,7 @@ import asyncio
 import time
 import zlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import msgspec
 
@@ -59,9 +60,9 @@ class Postponed(Exception):  # noqa: N818
         self.attempts = attempts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Visit:
-    """Where following one link led."""
+    """Where following one link led, brought up to date on the way."""
 
     row: int
     """The link's row in its table."""
@@ -116,6 +117,7 @@ class Visitor:
         self._source = source
         self._exempt = exempt
         self._is_live = source.name == "live"
+        self._refuse_site = lru_cache(maxsize=65_536)(self._refuse_site_uncached)
         self._robots = RobotsCache(self._fetch_robots, config.robots_name)
         self._tdmrep = TdmrepCache(self._fetch_tdmrep)
         self._file_attempts: dict[str, int] = {}
@@ -140,7 +142,7 @@ class Visitor:
             final=None,
         )
         try:
-            visit = replace(visit, url=clean_url(url))
+            visit.url = clean_url(url)
             return await self._follow(visit, timestamp, postponed)
         except ValueError as error:
             return _ended(visit, "bad_response", str(error))
@@ -160,12 +162,14 @@ class Visitor:
                 return _ended(visit, error.outcome, error.detail)
             location = response.header("location")
             if response.status not in REDIRECTS or location is None:
-                return await self._with_reservation(replace(visit, final=response), timestamp)
-            visit = replace(visit, hops=(*visit.hops, response))
+                visit.final = response
+                await self._note_reservation(visit, timestamp)
+                return visit
+            visit.hops = (*visit.hops, response)
             if len(visit.hops) > self._config.max_redirects:
                 return _ended(visit, "too_many_redirects", f"more than {len(visit.hops) - 1}")
             try:
-                visit = replace(visit, url=join_url(visit.url, location))
+                visit.url = join_url(visit.url, location)
             except ValueError as error:
                 return _ended(visit, "bad_response", f"redirect to an {error}")
 
@@ -193,19 +197,20 @@ class Visitor:
             self._source.slow_down(url, delay_s)
         return rules.refuses(url, name)
 
-    async def _with_reservation(self, visit: Visit, timestamp: int) -> Visit:
-        """The visit, its page marked where the site's tdmrep.json reserves it."""
+    async def _note_reservation(self, visit: Visit, timestamp: int) -> None:
+        """Mark the page where the site's tdmrep.json reserves it."""
         assert visit.final is not None
         if not self._config.obey_tdmrep or not self._wants_page(
             visit.final.status, visit.final.headers
         ):
-            return visit
+            return
         while True:
             try:
                 rules = await self._tdmrep.reservations(visit.url, timestamp)
             except Postponed:  # sat out by the next attempt, for the page would be lost
                 continue
-            return replace(visit, reserved=rules.reserves(visit.url))
+            visit.reserved = rules.reserves(visit.url)
+            return
 
     async def _fetch_tdmrep(self, url: str, timestamp: int) -> Fetched:
         refusal = await self._refusal(url, timestamp)
@@ -214,11 +219,13 @@ class Visitor:
         return await self._fetch_file(url, timestamp)
 
     def _refuse_address(self, url: str) -> tuple[str, str] | None:
-        host = host_of(url)
+        return self._refuse_site(host_of(url), port_of(url))
+
+    def _refuse_site_uncached(self, host: str, port: int) -> tuple[str, str] | None:
         if is_wikipedia(host, all_projects=self._config.strip_wikimedia):
             return "wikipedia_redirect", host
         try:
-            refuse_host(host, port_of(url), self._exempt)
+            refuse_host(host, port, self._exempt)
         except BlockedAddressError as error:
             return "blocked_address", str(error)
         return None
@@ -312,7 +319,8 @@ def media_type_of(content_type: str | None) -> str | None:
 
 
 def _ended(visit: Visit, outcome: str, detail: str) -> Visit:
-    return replace(visit, outcome=outcome, detail=detail, final=None)
+    visit.outcome, visit.detail, visit.final = outcome, detail, None
+    return visit
 
 
 def _wants_success(status: int, _headers: HeaderPairs) -> bool:

@@ -6,6 +6,7 @@ the body as it arrives, on the time from first to last byte. No cookie or creden
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -249,7 +250,7 @@ async def _read(
         headers=headers,
         body=body,
         truncated=not wanted,
-        captured_at=datetime.now(UTC).replace(microsecond=0),
+        captured_at=datetime.fromtimestamp(int(time.time()), UTC),
     )
 
 

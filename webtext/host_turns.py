@@ -14,12 +14,14 @@ only redirects to hosts of other partitions may meet.
 
 import asyncio
 import fcntl
+import mmap
 import os
 import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -53,6 +55,8 @@ class HostTurns:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.truncate(self._file, SLOTS * _TIME.size)
+        # Mapped, so that looking costs no system call; what is written outlives the process.
+        self._times = mmap.mmap(self._file, SLOTS * _TIME.size)
         self._delay_s = delay_s
         self._gates: dict[int, _Gate] = {}
 
@@ -92,6 +96,7 @@ class HostTurns:
 
     def close(self) -> None:
         """Close the file; what it says stays."""
+        self._times.close()
         os.close(self._file)
 
     def _gate(self, slot: int) -> _Gate:
@@ -113,15 +118,16 @@ class HostTurns:
                 return
 
     def _free_at(self, slot: int) -> float:
-        (free_at,) = _TIME.unpack(os.pread(self._file, _TIME.size, slot * _TIME.size))
+        (free_at,) = _TIME.unpack_from(self._times, slot * _TIME.size)
         # Written so that what is not a number counts as free, too.
         return float(free_at) if 0.0 < free_at <= time.time() + MAX_HOLD_S else 0.0
 
     def _keep_free_until(self, slot: int, when: float) -> None:
         when = min(when, time.time() + MAX_HOLD_S)
         if when > self._free_at(slot):
-            os.pwrite(self._file, _TIME.pack(when), slot * _TIME.size)
+            _TIME.pack_into(self._times, slot * _TIME.size, when)
 
 
+@lru_cache(maxsize=65_536)
 def _slot_of(host: str) -> int:
     return int.from_bytes(blake2b(host.encode(), digest_size=8).digest()) % SLOTS

@@ -98,6 +98,8 @@ class RobotsCache:
         known = self._sites.get(key)
         if known is not None and now - known.asked_at < self._max_age_s:
             self._sites.move_to_end(key)
+            if known.rules.done():
+                return known.rules.result()
             return await asyncio.shield(known.rules)
         self._forget(key)
         known = self._sites[key] = _Known(asyncio.get_running_loop().create_future(), now)

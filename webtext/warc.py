@@ -39,11 +39,11 @@ isal's 0.4 ms would be quicker, but what it writes may depend on the processor's
 REVISIT_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
 """WARC 1.1, 6.7.2."""
 
-MAX_MEMBER_BYTES = 1 << 30
-"""Largest record of our own that is taken apart again; the crawl's limits are far below."""
-
 MAX_RECORD_HEADER_BYTES = 64 * 1024
 """Longest WARC header block that is read; ours are below 10 KB."""
+
+_HEAD_BYTES = 4 * 1024
+"""How much of a record is unpacked at a time to find where its headers end."""
 
 _GZIP_WINDOW = 31
 """zlib's window argument for a gzip member of 32 KiB window."""
@@ -157,9 +157,7 @@ def revisit_member(
     stay; the body goes (WARC 1.1, 6.7.2, profile identical-payload-digest). `refers_to` is the
     address and date of the record with the body.
     """
-    record = _gunzip(member, MAX_MEMBER_BYTES, "response record")
-    head, _, block = record.partition(b"\r\n\r\n")
-    http, end, _ = block.partition(b"\r\n\r\n")
+    head, http = _read_heads(member)
     kept = [
         (name, value)
         for name, value in _parse_fields(head.split(b"\r\n")[1:])
@@ -175,7 +173,18 @@ def revisit_member(
         ("WARC-Refers-To-Date", format_date(date)),
         ("Content-Type", "application/http; msgtype=response"),
     ]
-    return _gzip_record(fields, (http + end,), gzip_level)
+    return _gzip_record(fields, (http,), gzip_level)
+
+
+def _read_heads(member: bytes) -> tuple[bytes, bytes]:
+    """The WARC and the HTTP header of a response record of ours; its body is not unpacked."""
+    gunzip = zlib.decompressobj(_GZIP_WINDOW)
+    start = b""
+    while start.count(b"\r\n\r\n") < 2 and not gunzip.eof:
+        start += gunzip.decompress(gunzip.unconsumed_tail or member, _HEAD_BYTES)
+    head, _, block = start.partition(b"\r\n\r\n")
+    http, end, _ = block.partition(b"\r\n\r\n")
+    return head, http + end
 
 
 def metadata_member(
@@ -358,7 +367,9 @@ def format_date(date: datetime) -> str:
 
 def timestamp_of(date: datetime) -> int:
     """The archive timestamp YYYYMMDDhhmmss of a date, as a number."""
-    return int(date.astimezone(UTC).strftime("%Y%m%d%H%M%S"))
+    date = date.astimezone(UTC)
+    day = date.year * 10_000 + date.month * 100 + date.day
+    return day * 1_000_000 + date.hour * 10_000 + date.minute * 100 + date.second
 
 
 def pad_timestamp(digits: str) -> int:

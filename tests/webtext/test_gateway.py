@@ -1,10 +1,12 @@
 """The replay gateway over real HTTP: nearest capture, original fields, redirects, misses."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tests.webtext.small_web import gateway_running, page, record, redirect, write_archive
+from webtext import crawl_urls
 from webtext.crawl_urls import archive_key, clean_url, join_url
 from webtext.errors import SourceError
 from webtext.warc_index import WarcIndex
@@ -244,3 +247,18 @@ def test_redirect_targets_become_addresses(target: str, expected: str) -> None:
 def test_other_targets_are_refused(target: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         join_url(URL_A, target)
+
+
+@given(st.from_regex(crawl_urls._CLEAN, fullmatch=True))
+def test_the_short_way_of_cleaning_changes_nothing(url: str) -> None:
+    assert crawl_urls._clean_any(url) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["http://" + "a" * 4_000 + " ", "http://" + "a." * 2_000, "http://a/" + "%" * 4_000]
+)
+def test_cleaning_takes_linear_time(text: str) -> None:
+    before = time.process_time()
+    with contextlib.suppress(ValueError):
+        clean_url(text)
+    assert time.process_time() - before < 0.5
