@@ -34,6 +34,7 @@ _BLOCKED_V4 = tuple(
         ("10.0.0.0/8", "private"),
         ("100.64.0.0/10", "carrier-grade NAT"),
         ("127.0.0.0/8", "loopback"),
+        ("168.63.129.16/32", "cloud metadata"),  # Azure's, public in form only
         ("169.254.0.0/16", "link-local"),
         ("172.16.0.0/12", "private"),
         ("192.0.0.0/24", "protocol assignments"),
@@ -62,8 +63,15 @@ _BLOCKED_V6 = tuple(
 )
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa")
-"""Names for this machine or network (RFC 6761, 6762, 8375; ICANN's `internal`)."""
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""The third quarter of an address that carries an IPv4 one in its last (RFC 5214, 6.1)."""
+
+_LOCAL_NAMES = (
+    *("localhost", "local", "internal", "home.arpa", "onion"),
+    *("localdomain", "ip6-localhost", "ip6-loopback", "metadata", "instance-data"),
+)
+"""Names for this machine or network, and everything below them: RFC 6761, 6762, 8375, 7686 and
+ICANN's `internal`; then what hosts files and clouds' metadata servers are called by habit."""
 
 
 class BlockedAddressError(OSError):
@@ -73,7 +81,8 @@ class BlockedAddressError(OSError):
 def why_blocked(address: Address) -> str | None:
     """Why `address` is not to be reached, in a word or two; None for a public address.
 
-    IPv4 addresses inside IPv6 ones (mapped, NAT64) are judged as what they lead to.
+    IPv4 addresses inside IPv6 ones (mapped, NAT64, ISATAP) are judged as what they lead to. 6to4,
+    Teredo, IPv4-compatible, site-local and NAT64's local-use addresses are refused whole.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return next((why for network, why in _BLOCKED_V4 if address in network), None)
@@ -84,6 +93,10 @@ def why_blocked(address: Address) -> str | None:
         return why_blocked(inner)
     if address not in _PUBLIC_V6:
         return "not a public IPv6 address"
+    if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+        why = why_blocked(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if why is not None:
+            return why
     return next((why for network, why in _BLOCKED_V6 if address in network), None)
 
 
@@ -93,8 +106,7 @@ def literal_address(host: str) -> Address | None:
     Beside the usual forms these are decimal, octal and hexadecimal numbers, fewer than four parts
     (`127.1`), brackets, a zone (`fe80::1%eth0`) and Unicode digits.
     """
-    text = unicodedata.normalize("NFKC", host).replace("\u3002", ".")  # IDNA's other full stop
-    text = text.strip("[]").partition("%")[0].rstrip(".").lower()
+    text = _folded(host).strip("[]").partition("%")[0].rstrip(".")
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -113,7 +125,7 @@ def refuse_host(host: str, port: int, exempt: Exempt = NO_EXEMPTIONS) -> None:
     if address is not None:
         refuse_address(address, port, exempt)
         return
-    name = host.rstrip(".").lower()
+    name = _folded(host).rstrip(".")
     if any(name == local or name.endswith(f".{local}") for local in _LOCAL_NAMES):
         raise BlockedAddressError(f"{name[:100]}: a name of the local network")
 
@@ -190,6 +202,11 @@ def blocked_reason(error: BaseException | None) -> str | None:
         error = inner or error.__cause__ or error.__context__
         seen += 1
     return None
+
+
+def _folded(host: str) -> str:
+    """Lower case, with the letters, digits and full stops that IDNA takes for ASCII ones."""
+    return unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower()
 
 
 def _address(text: str) -> Address:

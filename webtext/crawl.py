@@ -16,6 +16,7 @@ writes `captures/part-NNNNN.parquet` and `warc/part-NNNNN.warc.gz`. Guarantees:
 import asyncio
 import hashlib
 import shutil
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def crawl_partition(
     politeness: Path | None = None,
     progress: Progress = silent,
     exempt: Exempt = NO_EXEMPTIONS,
+    tls: ssl.SSLContext | None = None,
 ) -> Counts:
     """Capture the links of one partition; see the module for the guarantees.
 
@@ -77,6 +79,7 @@ def crawl_partition(
         progress: told links done and in all.
         exempt: (address, port) pairs that a live crawl may reach although they are not public: for
             tests.
+        tls: takes the place of verification against the system's authorities: for tests.
 
     Returns:
         Links in, `ok` captures out, the others by outcome.
@@ -98,6 +101,7 @@ def crawl_partition(
                 host_delay_s=host_delay_s,
                 politeness=politeness or journal_folder / "hosts.bin",
                 exempt=exempt,
+                tls=tls,
             )
 
         def open_archive() -> Source:

@@ -40,12 +40,18 @@ class CrawlConfig(StageConfig):
     """Redirects followed from a link; RFC 9110 leaves it open, browsers take 20, Wayback 10."""
     max_body_bytes: int = Field(default=10_000_000, ge=1, le=1_000_000_000)
     """Largest body, both as sent and without content coding."""
+    max_compression_ratio: float = Field(default=200.0, ge=1, le=100_000)
+    """Most that a body's codings may swell it by, beyond its first 100,000 bytes; a page swells
+    about 5 times, the default is what Apache's mod_deflate lets through
+    (`DeflateInflateRatioLimit`)."""
     max_header_bytes: int = Field(default=65_536, ge=1_024, le=1_048_576)
     """Largest response header, all fields together."""
     connect_timeout_s: float = Field(default=15.0, gt=0, le=600)
     """Longest wait for a connection, TLS included."""
     total_timeout_s: float = Field(default=60.0, gt=0, le=3_600)
     """Longest a request may take from first to last byte, however the bytes trickle."""
+    min_body_bytes_per_s: int = Field(default=100, ge=0, le=1_000_000)
+    """Least pace of a body in any ten seconds; a slower one is left as a `timeout`."""
     retries: int = Field(default=2, ge=0, le=10)
     """Further attempts after errors that may pass (reset, timeout, 429, 503, ...)."""
     retry_delay_s: float = Field(default=1.0, ge=0, le=600)

@@ -363,6 +363,7 @@ def _judge_response(
             response.body,
             response.header("content-encoding"),
             max_bytes=config.max_body_bytes,
+            max_ratio=config.max_compression_ratio,
         )
     except BodyError as error:
         return ("too_large" if error.too_large else "bad_response"), str(error)

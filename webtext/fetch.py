@@ -6,6 +6,7 @@ the body as it arrives, on the time from first to last byte. No cookie or creden
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from webtext.addresses import NO_EXEMPTIONS, Exempt, blocked_reason, guarded_connector
@@ -32,6 +34,23 @@ _MAX_FIELD_BYTES = 16 * 1024
 """Longest field; with the number of fields this bounds what is parsed before it is measured."""
 _MAX_DRAINED_BYTES = 64 * 1024
 """A body that nobody wants is read up to this size to keep the connection, else it is closed."""
+_MAX_DRAIN_S = 2.0
+"""And this long: what such a body does later no longer matters to the response."""
+_SLOW_WINDOW_S = 10.0
+"""A body must come on by `min_body_bytes_per_s` in every such stretch of time."""
+
+_CERTIFICATE_FAULTS = {
+    9: "certificate not yet valid",
+    10: "certificate expired",
+    18: "self-signed certificate",
+    19: "self-signed certificate in the chain",
+    20: "unknown issuer",
+    21: "unknown issuer",
+    62: "certificate of another host",
+    64: "certificate of another address",
+}
+"""OpenSSL's X509_V_ERR codes (x509_vfy.h) in our words; its own may name the host asked."""
+
 Wants = Callable[[int, HeaderPairs], bool]
 """Whether the body is to be read, by status and fields."""
 
@@ -121,11 +140,13 @@ class LiveSource:
         host_delay_s: float,
         politeness: Path,
         exempt: Exempt = NO_EXEMPTIONS,
+        tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         """`politeness` is the file by which crawls of one machine spare the same hosts."""
         self._config = config
         self._hosts = HostTurns(politeness, host_delay_s)
-        self._session = open_session(config, concurrency, exempt)
+        self._session = open_session(config, concurrency, exempt, tls, resolver)
 
     async def fetch(
         self, url: str, _timestamp: int, wants: Wants, cut_at: int | None = None
@@ -177,13 +198,21 @@ def _http_date(text: str) -> datetime | None:
 
 
 def open_session(
-    config: CrawlConfig, concurrency: int, exempt: Exempt | None
+    config: CrawlConfig,
+    concurrency: int,
+    exempt: Exempt | None,
+    tls: ssl.SSLContext | None = None,
+    resolver: AbstractResolver | None = None,
 ) -> aiohttp.ClientSession:
-    """A session without cookies, credentials, proxies or decompression."""
+    """A session without cookies, credentials, proxies or decompression.
+
+    Without `exempt` any address may be reached. `tls` takes the place of `verifying_tls()`.
+    """
+    tls = tls or verifying_tls()
     connector = (
-        aiohttp.TCPConnector(limit=concurrency)
+        aiohttp.TCPConnector(limit=concurrency, ssl=tls)
         if exempt is None
-        else guarded_connector(exempt, limit=concurrency)
+        else guarded_connector(exempt, limit=concurrency, resolver=resolver, ssl=tls)
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -203,6 +232,13 @@ def open_session(
         max_field_size=min(config.max_header_bytes, _MAX_FIELD_BYTES),
         max_headers=_MAX_HEADERS,
     )
+
+
+def verifying_tls() -> ssl.SSLContext:
+    """TLS 1.2 or newer, with the system's authorities, the host's name and dates checked."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 async def exchange(
@@ -238,15 +274,14 @@ async def _read(
     wanted = wants(response.status, headers)
     body = b""
     if wanted:
-        body = await _read_body(response, config.max_body_bytes, cut_at)
-    elif response.content_length is not None and response.content_length < _MAX_DRAINED_BYTES:
-        await response.content.read()
+        body = await _read_body(response, config, cut_at)
     else:
-        response.close()
+        await _leave_body(response)
     return Fetched(
         url=url,
         status=response.status,
-        reason=response.reason or "",
+        # The client decodes it with surrogates, which no table and no file can hold.
+        reason=_text((response.reason or "").encode("utf-8", "surrogateescape")),
         headers=headers,
         body=body,
         truncated=not wanted,
@@ -254,7 +289,50 @@ async def _read(
     )
 
 
-async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, cut_at: int | None) -> bytes:
+async def _leave_body(response: aiohttp.ClientResponse) -> None:
+    """Be done with a body that nobody wants, whatever it is: the response stands without it."""
+    length = response.content_length
+    if length is None or length >= _MAX_DRAINED_BYTES:
+        response.close()
+        return
+    try:
+        async with asyncio.timeout(_MAX_DRAIN_S):
+            await response.content.read()
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        response.close()
+
+
+async def _read_body(
+    response: aiohttp.ClientResponse, config: CrawlConfig, cut_at: int | None
+) -> bytes:
+    """The body within its limits on size and pace."""
+    least = config.min_body_bytes_per_s
+    loop = asyncio.get_running_loop()
+    pace = asyncio.timeout(_SLOW_WINDOW_S)
+    window_bytes = 0
+
+    def came(size: int) -> None:
+        nonlocal window_bytes
+        window_bytes += size
+        if window_bytes >= least * _SLOW_WINDOW_S:
+            window_bytes = 0
+            pace.reschedule(loop.time() + _SLOW_WINDOW_S)
+
+    try:
+        async with pace:
+            return await _collect_body(response, config.max_body_bytes, cut_at, came)
+    except TimeoutError as error:
+        if not pace.expired():
+            raise
+        raise FetchError("timeout", f"body slower than {least} bytes a second") from error
+
+
+async def _collect_body(
+    response: aiohttp.ClientResponse,
+    max_bytes: int,
+    cut_at: int | None,
+    came: Callable[[int], None],
+) -> bytes:
     too_large = FetchError("too_large", f"body of more than {max_bytes} bytes")
     if cut_at is None and (response.content_length or 0) > max_bytes:
         response.close()
@@ -263,6 +341,7 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, cut_at: i
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
+        came(len(chunk))
         if cut_at is not None and size >= cut_at:
             response.close()
             return b"".join((*chunks, chunk))[:cut_at]
@@ -289,7 +368,7 @@ def _explain(error: Exception) -> FetchError:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return FetchError("unreachable", "name not resolved", transient=True, refused=True)
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-        return FetchError("unreachable", "TLS failed")
+        return FetchError("unreachable", f"TLS failed: {_tls_fault(error)}")
     if isinstance(error, aiohttp.ClientConnectorError):
         return FetchError("unreachable", "no connection", transient=True, refused=True)
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -299,6 +378,15 @@ def _explain(error: Exception) -> FetchError:
     if isinstance(error, aiohttp.ClientOSError | OSError):
         return FetchError("unreachable", "connection broken", transient=True)
     return FetchError("bad_response", "malformed response")
+
+
+def _tls_fault(error: BaseException) -> str:
+    """What is wrong with a server's TLS, in words that name neither host nor address."""
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _CERTIFICATE_FAULTS.get(cause.verify_code, "certificate not valid")
+    reason = getattr(cause, "reason", None)  # OpenSSL's constant, e.g. WRONG_VERSION_NUMBER
+    return str(reason).lower().replace("_", " ") if reason else "handshake broken"
 
 
 def _text(raw: bytes) -> str:

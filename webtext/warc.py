@@ -48,7 +48,11 @@ _HEAD_BYTES = 4 * 1024
 _GZIP_WINDOW = 31
 """zlib's window argument for a gzip member of 32 KiB window."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
+)
+"""Control characters, line ends and marks of direction, with which a text can pass for another,
+and surrogates, which no file can hold."""
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN_URL = re.compile(r"[A-Za-z0-9._%/:=&?~#+,;@-]*")
