@@ -34,7 +34,7 @@ _MAX_FIELD_BYTES = 16 * 1024
 """Longest field; with the number of fields this bounds what is parsed before it is measured."""
 _MAX_DRAINED_BYTES = 64 * 1024
 """A body that nobody wants is read up to this size to keep the connection, else it is closed."""
-_MAX_DRAIN_S = 2.0
+_MAX_DRAIN_S = 0.5
 """And this long: what such a body does later no longer matters to the response."""
 _SLOW_WINDOW_S = 10.0
 """A body must come on by `min_body_bytes_per_s` in every such stretch of time."""
@@ -206,13 +206,16 @@ def open_session(
 ) -> aiohttp.ClientSession:
     """A session without cookies, credentials, proxies or decompression.
 
-    Without `exempt` any address may be reached. `tls` takes the place of `verifying_tls()`.
+    Without `exempt` any address may be reached. `tls` takes the place of `verifying_tls()`, and
+    `resolver` that of the system's, whose answers are believed for ten seconds.
     """
     tls = tls or verifying_tls()
     connector = (
         aiohttp.TCPConnector(limit=concurrency, ssl=tls)
         if exempt is None
-        else guarded_connector(exempt, limit=concurrency, resolver=resolver, ssl=tls)
+        else guarded_connector(
+            exempt, limit=concurrency, resolver=resolver, use_dns_cache=resolver is None, ssl=tls
+        )
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -54,7 +54,10 @@ def _authority(name: str) -> Authority:
 def _leaf(
     authority: Authority | None, *, host: str | None = None, start: datetime.datetime = NOW - YEAR
 ) -> tuple[Key, x509.Certificate]:
-    """A certificate for all addresses of the hostile web, or for `host`; self-signed without one."""
+    """A certificate for all addresses of the hostile web, or for `host`.
+
+    Self-signed without an authority.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = (
         [x509.DNSName(host)]

@@ -1,4 +1,4 @@
-"""A live crawl in a process of its own, which reports what it cost: `python -m` with a job on stdin.
+"""A live crawl in a process of its own, which reports what it cost: a job on standard input.
 
 The job is JSON: `crawls` (folders of links and destinations), `exempt`, `authority` and `config`.
 For each crawl a JSON line tells the growth of the most memory ever resident (VmHWM, reset before:
