@@ -8,12 +8,13 @@ of CPU of its whole process (all threads), seconds by the wall, pages had and pe
 import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.bench.memory import peak_mb
 
 HOSTS = 40
 Run = Callable[[], int]
@@ -238,7 +239,7 @@ if __name__ == "__main__":
                 "cpu": time.process_time() - cpu,
                 "wall": time.perf_counter() - wall,
                 "pages": pages,
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_mb": peak_mb(),
             }
         )
     )

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import zstandard
 
+from tests.bench.memory import peak_mb
 from webtext.links import LinksConfig, group_links_partition
 from webtext.submissions import SubmissionsConfig, read_submissions_dump
 
@@ -88,18 +88,14 @@ def _child(step: str, dump: Path, folder: Path) -> dict[str, float]:
         counts = read_submissions_dump(dump=dump, partition=0, destination=out, config=config)
         facts = {"kept": counts.rows_out, "cpu": time.process_time() - cpu,
                  "wall": time.perf_counter() - wall}  # fmt: skip
-        return facts | {"peak": _peak_mb()}
+        return facts | {"peak": peak_mb()}
     group_links_partition(
         submissions=out,
         partition=0,
         destination=folder / "links",
         config=LinksConfig(partitions=PARTITIONS),
     )
-    return {"links_peak": _peak_mb()}
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"links_peak": peak_mb()}
 
 
 def _time_plain_loop(dump: Path) -> tuple[float, float]:
