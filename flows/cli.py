@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from flows.profile import Profile
     from flows.progress import Reporter
     from infra.store import Artifact, Store
@@ -327,6 +329,48 @@ def gc(
     collect_garbage(console(), _store(store), keep_runs, delete=delete)
 
 
+@app.command
+def plan(
+    run: str | None = None,
+    *,
+    profile: ProfileOption = "demo",
+    sources: SourceOptions = SourceOptions(),
+    benchmarks: BenchmarksOption = None,
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = (),
+    measure: Annotated[
+        bool, Parameter(help="Measure this machine anew, about 20 seconds.", negative="")
+    ] = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Estimate a run's time, memory, disk and tokens; or compare a run with its estimate.
+
+    The first megabytes of the dumps are read; speeds are those of earlier runs in the store, or
+    measured on this machine (once, and kept in the store). Every figure says where it comes from.
+
+    Args:
+        run: a run's id (`webtext list` shows them) or `latest`: its estimate beside what it took.
+    """
+    from flows.plan_show import print_comparison, print_estimate
+    from flows.plan_store import compare_run, plan_profile
+
+    options = Options(
+        profile,
+        (*set_, *sources.assignments()),
+        store,
+        workers,
+        {**sources.inputs(), "benchmarks": benchmarks},
+    )
+    if run is not None:
+        compared = compare_run(_store(_store_folder(options)), run)
+        _print_plan(compared, json, lambda: print_comparison(console(), compared))
+        return
+    estimate = plan_profile(_settings(options), measure=measure)
+    _print_plan(estimate, json, lambda: print_estimate(console(), estimate))
+
+
 @app.command(name="list")
 def list_(
     *,
@@ -514,6 +558,13 @@ def _print_scores(settings: Profile, made: dict[str, str], model: Path) -> None:
     folders = [store / label for role, label in made.items() if role.startswith("scores/")]
     missing = missing_benchmarks(benchmarks_folder(settings, made))
     print_scores(console(), score_rows(folders, missing, model_parameters(model)))
+
+
+def _print_plan(value: BaseModel, as_json: bool, show: Callable[[], None]) -> None:
+    if as_json:
+        sys.stdout.write(value.model_dump_json(indent=2) + "\n")
+    else:
+        show()
 
 
 def _store(path: Path) -> Store:

@@ -1,5 +1,6 @@
 """The corpus flow: from dumps of submissions to shards of tokens."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from flows import stages
 from flows.earlier import earlier_inputs
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_markdown, funnel_rows, publish_markdown
+from flows.plan_store import estimate_dumps, keep_estimate
 from flows.profile import Profile, as_profile
 from flows.replay import replaying
 from flows.session import Session, session
@@ -20,7 +22,10 @@ from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact
 from webtext.domain_counts import FidelityConfig
+from webtext.errors import SourceError
 from webtext.warc_index import WarcIndexConfig
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,18 @@ def corpus(profile: Profile | str) -> dict[str, str]:
 
 def make_corpus(run: Session) -> dict[str, str]:
     """Make or find the artifacts from the dumps to the shards; their labels by stage."""
-    return {artifact.stage: artifact.label for artifact in _stages(run, _sources(run))}
+    sources = _sources(run)
+    if not run.reuse_only:
+        _keep_estimate(run, sources.dumps)
+    return {artifact.stage: artifact.label for artifact in _stages(run, sources)}
+
+
+def _keep_estimate(run: Session, dumps: Sequence[Path]) -> None:
+    """Write down what the run is expected to take, for `webtext plan RUN` to compare."""
+    try:
+        keep_estimate(run.store.root, run.run.run_id, estimate_dumps(run.profile, dumps))
+    except SourceError:
+        _LOG.info("no estimate: a dump cannot be read, as its stage will tell", exc_info=True)
 
 
 def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:

@@ -24,7 +24,7 @@ from flows.funnel import publish_counts
 from flows.progress import summarise
 from flows.session import Session, session_of
 from flows.stages import Stage
-from infra.call import GIB, Call
+from infra.call import GIB, Call, PartRecord
 from infra.children import Children
 from infra.environment import utc_now
 from infra.errors import ChildDied, LeaseHeld
@@ -270,11 +270,18 @@ def _finish(
             "wall_seconds": round(time.monotonic() - began, 3),
             "part_seconds": round(sum(record.seconds for record in done), 3),
             "cpu_seconds": round(sum(record.cpu_seconds for record in done), 3),
+            **_peak(done),
         },
         run_id=session.run.run_id,
         prefect_flow_run_id=session.run.prefect_flow_run_id,
         started_at=started_at,
     )
+
+
+def _peak(records: Sequence[PartRecord]) -> dict[str, float]:
+    """The largest memory of a worker, where it is known of any."""
+    known = [r.peak_memory_bytes for r in records if r.peak_memory_bytes is not None]
+    return {"peak_memory_bytes": max(known)} if known else {}
 
 
 def _total(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -40,3 +40,5 @@ class PartRecord(BaseModel):
     counts: dict[str, Any]
     seconds: float
     cpu_seconds: float
+    peak_memory_bytes: int | None = None
+    """Largest resident memory of the worker meanwhile, its own children apart; None: not known."""

@@ -1,0 +1,153 @@
+"""Shows estimates: a table of stages, what dominates, where the figures come from."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.plan import Estimate, StageEstimate
+from flows.plan_store import Actual, Comparison, stage_pairs
+
+
+def print_estimate(console: Console, estimate: Estimate) -> None:
+    """Print the estimate of a run that is not begun yet."""
+    sample = estimate.sample
+    exact = "all read" if sample.whole else f"judged by {sample.read_rows:,} of their rows"
+    console.print(
+        f"{sample.dumps} dumps, {show_bytes(sample.file_bytes)}: about {show_count(sample.rows)} "
+        f"rows, {show_count(sample.submissions)} to follow, {show_count(sample.links)} links "
+        f"({exact}); {estimate.workers} workers on {estimate.cores} cores",
+        highlight=False,
+    )
+    table = Table(
+        title=f"Estimate for {estimate.profile}", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    table.add_column("stage", no_wrap=True)
+    for heading in ("rows in", "rows out", "time", "memory ≤", "disk", "tokens"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("bound by", no_wrap=True)
+    for stage in estimate.stages:
+        table.add_row(
+            stage.stage,
+            show_count(stage.rows_in),
+            show_count(stage.rows_out),
+            show_time(stage.seconds),
+            show_bytes(stage.memory_bytes),
+            show_bytes(stage.disk_bytes),
+            "" if stage.tokens is None else show_count(stage.tokens),
+            stage.bound_by,
+        )
+    table.add_section()
+    table.add_row(
+        "in all", "", "", show_time(estimate.seconds), show_bytes(estimate.memory_bytes),
+        show_bytes(estimate.disk_bytes), "", "",
+    )  # fmt: skip
+    console.print(table)
+    console.print(f"{_dominant(estimate)}\n", highlight=False)
+    _print_sources(console, estimate)
+
+
+def print_comparison(console: Console, compared: Comparison) -> None:
+    """Print a run's estimate, what it took, and the quotient of the two."""
+    title = f"{compared.run_id} ({compared.state}): estimated → taken (taken / estimated)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("stage", no_wrap=True)
+    for heading in ("rows out", "time", "disk", "tokens", "memory ≤ → a worker"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for stage, actual in stage_pairs(compared):
+        table.add_row(*comparison_cells(stage, actual))
+    took = [actual for _stage, actual in stage_pairs(compared) if actual is not None]
+    table.add_section()
+    seconds, size = sum(one.seconds for one in took), sum(one.disk_bytes for one in took)
+    total = compared.estimate
+    table.add_row(
+        "in all", "", _beside(total.seconds, seconds, show_time),
+        _beside(total.disk_bytes, size, show_bytes), "", "",
+    )  # fmt: skip
+    console.print(table)
+    if any(one.how == "reused" for one in took):
+        console.print(
+            "[dim]Figures of reused artifacts (*) are of the run that made them.[/]",
+            highlight=False,
+        )
+
+
+def comparison_cells(stage: StageEstimate, actual: Actual | None) -> list[str]:
+    """A stage's row of the comparison."""
+    if actual is None:
+        return [stage.stage, show_count(stage.rows_out), show_time(stage.seconds), "", "", ""]
+    memory = f"{show_bytes(stage.memory_bytes)} → "
+    memory += "?" if actual.memory_bytes is None else show_bytes(actual.memory_bytes)
+    return [
+        stage.stage + (" *" if actual.how == "reused" else ""),
+        _beside(stage.rows_out, actual.rows_out, show_count),
+        _beside(stage.seconds, actual.seconds, show_time),
+        _beside(stage.disk_bytes, actual.disk_bytes, show_bytes),
+        _beside(stage.tokens, actual.tokens, show_count),
+        memory,
+    ]
+
+
+def show_time(seconds: float) -> str:
+    """For example `4.2 s`, `12 min`, `3.5 h`, `54 days`."""
+    for unit, size in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{_short(seconds / size)} {unit}"
+    return f"{_short(seconds)} s"
+
+
+def show_bytes(size: float) -> str:
+    """For example `12 MB` or `1.5 TB`, in thousands."""
+    for unit, step in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= step:
+            return f"{_short(size / step)} {unit}"
+    return f"{size:.0f} B"
+
+
+def show_count(number: float) -> str:
+    """For example `1,234`, `45 M` or `9.0 G`."""
+    for unit, step in (("G", 1e9), ("M", 1e6)):
+        if number >= step:
+            return f"{_short(number / step)} {unit}"
+    return f"{number:,.0f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def _beside(estimate: float | None, actual: float | None, show: object) -> str:
+    assert callable(show)
+    if estimate is None or actual is None:
+        return ""
+    ratio = f" ({actual / estimate:.2f})" if estimate else ""
+    return f"{show(estimate)} → {show(actual)}{ratio}"
+
+
+def _dominant(estimate: Estimate) -> str:
+    longest = estimate.longest
+    share = longest.seconds / max(estimate.seconds, 1e-9)
+    largest = max(estimate.stages, key=lambda stage: stage.disk_bytes)
+    hungriest = max(estimate.stages, key=lambda stage: stage.memory_bytes)
+    return (
+        f"{longest.stage} takes {share:.0%} of the time, bound by {longest.bound_by} "
+        f"({longest.sources['time']}); {largest.stage} most of the disk, {hungriest.stage} most "
+        "memory."
+    )
+
+
+def _print_sources(console: Console, estimate: Estimate) -> None:
+    """Where every stage's figures come from; equal sources are told once."""
+    table = Table(title="Where the figures come from", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("of", no_wrap=True)
+    table.add_column("stages", overflow="fold", max_width=30)
+    table.add_column("from", overflow="fold")
+    told: dict[tuple[str, str], list[str]] = {}
+    for stage in estimate.stages:
+        for of, source in stage.sources.items():
+            told.setdefault((of, source), []).append(stage.stage)
+    for (of, source), names in sorted(told.items()):
+        table.add_row(of, ", ".join(names), escape(source))
+    console.print(table)
