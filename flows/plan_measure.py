@@ -1,4 +1,4 @@
-"""Measures this machine: the pipeline's own stages on a small built-in web, and a few training steps.
+"""Measures this machine: the pipeline's stages on a small built-in web, and some training steps.
 
 The web is the demo's, of two sizes, read from its WARC file without any network. The small one,
 done twice, shows what a stage costs at its start and for each part; the difference to the larger
@@ -8,6 +8,7 @@ one what a row costs. Takes about twenty seconds.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -72,6 +73,7 @@ def measure_machine(profile: Profile, cores: int) -> Measurement:
         training_start_s=training["start_s"],
         flops=training["flops"],
         threads=profile.train.cpu_threads,
+        device=_usable(profile.runtime.device),
     )
 
 
@@ -87,9 +89,9 @@ def _run_stages(root: Path, pages: int) -> Timed:
 
     def do(stage: str, function: Callable[..., Counts], **arguments: Any) -> None:
         (root / stage).mkdir()
-        began = time.perf_counter()
+        began = _cpu_seconds()
         counts = function(destination=root / stage, progress=silent, **arguments)
-        seconds = time.perf_counter() - began
+        seconds = _cpu_seconds() - began
         size = folder_bytes(root / stage)
         seen[stage] = Observation(counts=counts.model_dump(), seconds=seconds, bytes=size)
 
@@ -130,7 +132,7 @@ def _run_stages(root: Path, pages: int) -> Timed:
 
 
 def _time_reading(web: Path, root: Path, large: Timed, small: Timed) -> Timed:
-    """Submissions and links of `large`, with seconds as if its rows cost what those of copies do."""
+    """Submissions and links of `large`, their seconds as if a row cost what one of copies does."""
     root.mkdir()
     copies, dump = root / "RS_copies.jsonl", next((web / "web" / "submissions").iterdir())
     lines = [line for block in read_lines(dump) for line in block]
@@ -139,16 +141,16 @@ def _time_reading(web: Path, root: Path, large: Timed, small: Timed) -> Timed:
             tag = b'"id":"%d' % (100 + number)
             for line in lines:
                 file.write(line.replace(b'"id": "', tag).replace(b'"id":"', tag) + b"\n")
-    began = time.perf_counter()
+    began = _cpu_seconds()
     read = read_submissions_dump(
         dump=copies, partition=0, destination=root / "out", config=SubmissionsConfig(partitions=1)
     )
-    middle = time.perf_counter()
+    middle = _cpu_seconds()
     grouped = group_links_partition(
         submissions=root / "out", partition=0, destination=root / "links",
         config=LinksConfig(partitions=1),
     )  # fmt: skip
-    spent = {"submissions": middle - began, "links": time.perf_counter() - middle}
+    spent = {"submissions": middle - began, "links": _cpu_seconds() - middle}
     rows = {"submissions": read.rows_in, "links": grouped.rows_in}
     return {
         name: large[name].model_copy(
@@ -181,12 +183,21 @@ def _slope(
     )
 
 
+def _cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended.
+
+    Not the wall's: a machine that is busy while it is measured is not slower for ever.
+    """
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def _time_start() -> float:
     """Seconds until a worker's process has imported what a stage needs."""
-    began = time.perf_counter()
+    began = _cpu_seconds()
     program = "import infra.child, pyarrow, duckdb, webtext.links"
     subprocess.run([sys.executable, "-c", program], check=True)
-    return time.perf_counter() - began
+    return _cpu_seconds() - began
 
 
 def _measure_training(threads: int, device: str) -> dict[str, float]:

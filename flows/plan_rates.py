@@ -26,7 +26,7 @@ from infra.store import Store
 RATES_PATH = Path("plans") / "rates.json"
 """Where a store keeps what was measured; a runtime file, no artifact depends on it."""
 
-LEAST_PART_SECONDS = 3.0
+LEAST_PART_SECONDS = 10.0
 """Parts of an earlier run that took less say more of their start than of their work."""
 LEAST_LINKS = 1_000
 """An earlier run of fewer links tells the yields of its own profile alone."""
@@ -79,6 +79,8 @@ class Measurement(BaseModel):
     """Floating-point operations a second of a training step."""
     threads: int
     """Threads that the step had."""
+    device: str
+    """`cpu` or `cuda`: the profile's where the machine has it."""
 
     @property
     def source(self) -> str:
@@ -240,7 +242,7 @@ def measured_figures(measured: Measurement, *, built_in_web: bool) -> Figures:
                 source=f"{seconds * 1e3:.1f} ms for a real page on the reference machine × "
                 f"{factor:.2f}, {measured.source}",
             )
-    threads = f"{measured.source}, {measured.threads} threads"
+    threads = f"{measured.source}, on its {measured.device} with {measured.threads} threads"
     return found | {
         "start_s": Figure(value=measured.start_s, source=measured.source),
         "training_start_s": Figure(value=measured.training_start_s, source=measured.source),
@@ -258,11 +260,15 @@ def earlier_figures(store: Store, profile: str) -> Figures:
     stages = {name: _observed(manifest) for name, manifest in newest.items()}
     if not stages:
         return {}
-    labels = {name: f"earlier run: {name}/{newest[name].name}" for name in newest}
+    labels = {
+        name: f"earlier run: {name}/{manifest.name}-{manifest.fingerprint[:12]}"
+        for name, manifest in newest.items()
+    }
+    names = ", ".join(sorted({manifest.name for manifest in newest.values()}))
     same = all(manifest.name == profile for manifest in newest.values())
     enough = same or quantities_of(stages).get("links", 0.0) >= LEAST_LINKS
     found = {}
-    for name, figure in figures_of(stages, "earlier run").items():
+    for name, figure in figures_of(stages, f"earlier runs in the store, {names}").items():
         stage = name.partition(".")[0]
         if stage in stages:
             seen = stages[stage]

@@ -140,7 +140,7 @@ def _read_table(dump: Path, position: DumpPosition, reader: LineReader, rules: R
         reader.add(judge_submission(submission_of(row), rules))
         read += 1
     position.row = read
-    return read / max(1, pq.read_metadata(dump).num_rows)
+    return read / max(1, int(pq.read_metadata(dump).num_rows))
 
 
 def _count_links(table: pa.Table, profile: Profile) -> tuple[int, int]:

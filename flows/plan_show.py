@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -25,24 +27,25 @@ def print_estimate(console: Console, estimate: Estimate) -> None:
         title=f"Estimate for {estimate.profile}", title_justify="left", box=box.SIMPLE_HEAD
     )
     table.add_column("stage", no_wrap=True)
-    for heading in ("rows in", "rows out", "time", "memory ≤", "disk", "tokens"):
+    for heading in ("rows in", "rows out", "time", "memory ≤", "disk", "scratch", "tokens"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
     for stage in estimate.stages:
         table.add_row(
             stage.stage,
             show_count(stage.rows_in),
-            show_count(stage.rows_out),
+            "" if stage.rows_out is None else show_count(stage.rows_out),
             show_time(stage.seconds),
             show_bytes(stage.memory_bytes),
             show_bytes(stage.disk_bytes),
+            show_bytes(stage.scratch_bytes) if stage.scratch_bytes else "",
             "" if stage.tokens is None else show_count(stage.tokens),
             stage.bound_by,
         )
     table.add_section()
     table.add_row(
         "in all", "", "", show_time(estimate.seconds), show_bytes(estimate.memory_bytes),
-        show_bytes(estimate.disk_bytes), "", "",
+        show_bytes(estimate.disk_bytes), show_bytes(estimate.scratch_bytes), "", "",
     )  # fmt: skip
     console.print(table)
     console.print(f"{_dominant(estimate)}\n", highlight=False)
@@ -50,43 +53,43 @@ def print_estimate(console: Console, estimate: Estimate) -> None:
 
 
 def print_comparison(console: Console, compared: Comparison) -> None:
-    """Print a run's estimate, what it took, and the quotient of the two."""
-    title = f"{compared.run_id} ({compared.state}): estimated → taken (taken / estimated)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    """Print a run's estimate, what it took, and how many times the estimate that was."""
+    title = f"{compared.run_id} ({compared.state}): estimated → taken, and taken / estimated"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("stage", no_wrap=True)
-    for heading in ("rows out", "time", "disk", "tokens", "memory ≤ → a worker"):
+    for heading in ("rows out", "time", "×", "disk", "×", "tokens", "memory, a worker"):
         table.add_column(heading, justify="right", no_wrap=True)
     for stage, actual in stage_pairs(compared):
         table.add_row(*comparison_cells(stage, actual))
     took = [actual for _stage, actual in stage_pairs(compared) if actual is not None]
     table.add_section()
-    seconds, size = sum(one.seconds for one in took), sum(one.disk_bytes for one in took)
+    seconds = sum(one.seconds or 0 for one in took)
+    size = sum(one.disk_bytes or 0 for one in took)
     total = compared.estimate
     table.add_row(
-        "in all", "", _beside(total.seconds, seconds, show_time),
-        _beside(total.disk_bytes, size, show_bytes), "", "",
+        "in all", "", *_beside(total.seconds, seconds, show_time),
+        *_beside(total.disk_bytes, size, show_bytes), "", "",
     )  # fmt: skip
     console.print(table)
     if any(one.how == "reused" for one in took):
-        console.print(
-            "[dim]Figures of reused artifacts (*) are of the run that made them.[/]",
-            highlight=False,
-        )
+        told = "Figures of reused artifacts (*) are of the run that made them."
+        console.print(f"[dim]{told}[/]", highlight=False)
 
 
 def comparison_cells(stage: StageEstimate, actual: Actual | None) -> list[str]:
-    """A stage's row of the comparison."""
-    if actual is None:
-        return [stage.stage, show_count(stage.rows_out), show_time(stage.seconds), "", "", ""]
-    memory = f"{show_bytes(stage.memory_bytes)} → "
-    memory += "?" if actual.memory_bytes is None else show_bytes(actual.memory_bytes)
+    """A stage's row of the comparison; `–` where the run did not come to it or did not record."""
+    taken = actual or Actual(
+        stage=stage.stage, how="–", rows_in=None, rows_out=None, seconds=None,
+        memory_bytes=None, disk_bytes=None, tokens=None,
+    )  # fmt: skip
+    memory = stage.memory_bytes / stage.parallel
     return [
-        stage.stage + (" *" if actual.how == "reused" else ""),
-        _beside(stage.rows_out, actual.rows_out, show_count),
-        _beside(stage.seconds, actual.seconds, show_time),
-        _beside(stage.disk_bytes, actual.disk_bytes, show_bytes),
-        _beside(stage.tokens, actual.tokens, show_count),
-        memory,
+        stage.stage + (" *" if taken.how == "reused" else ""),
+        _beside(stage.rows_out, taken.rows_out, show_count)[0],
+        *_beside(stage.seconds, taken.seconds, show_time),
+        *_beside(stage.disk_bytes, taken.disk_bytes, show_bytes),
+        _beside(stage.tokens, taken.tokens, show_count)[0],
+        "≤ " + _beside(memory, taken.memory_bytes, show_bytes)[0],
     ]
 
 
@@ -118,12 +121,15 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
-def _beside(estimate: float | None, actual: float | None, show: object) -> str:
-    assert callable(show)
-    if estimate is None or actual is None:
-        return ""
-    ratio = f" ({actual / estimate:.2f})" if estimate else ""
-    return f"{show(estimate)} → {show(actual)}{ratio}"
+def _beside(
+    estimate: float | None, actual: float | None, show: Callable[[float], str]
+) -> tuple[str, str]:
+    """`estimated → taken`, and their quotient."""
+    if estimate is None:
+        return "", ""
+    if actual is None:
+        return f"{show(estimate)} → –", ""
+    return f"{show(estimate)} → {show(actual)}", f"{actual / estimate:.2f}" if estimate else ""
 
 
 def _dominant(estimate: Estimate) -> str:

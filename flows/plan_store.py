@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -47,10 +48,10 @@ class Actual(BaseModel):
     """`made` by the run, or `reused`: then the figures are of the run that made it."""
     rows_in: float | None
     rows_out: float | None
-    seconds: float
+    seconds: float | None
     memory_bytes: float | None
     """Largest resident memory of one worker, where it was recorded."""
-    disk_bytes: float
+    disk_bytes: float | None
     tokens: float | None
 
 
@@ -191,8 +192,8 @@ def _actual(manifest: Manifest, how: str) -> Actual:
     return Actual(
         stage=stage,
         how=how,
-        rows_in=counts.get("rows_in", counts.get("steps", counts.get("tokens"))),
-        rows_out=counts.get("rows_out", counts.get("steps", counts.get("tokens"))),
+        rows_in=counts.get("rows_in", counts.get("steps")),
+        rows_out=counts.get("rows_out", counts.get("steps")),
         seconds=manifest.measurements.get("wall_seconds", 0.0),
         memory_bytes=manifest.measurements.get("peak_memory_bytes"),
         disk_bytes=manifest.total_bytes,
@@ -200,10 +201,9 @@ def _actual(manifest: Manifest, how: str) -> Actual:
     )
 
 
-def _tokens(stage: str, counts: dict[str, object]) -> float | None:
-    if stage in (stages.MODEL.name, stages.SCORES.name):
-        value = counts.get("tokens")
-        return float(value) if isinstance(value, int | float) else None
+def _tokens(stage: str, counts: dict[str, Any]) -> float | None:
+    if stage == stages.MODEL.name:
+        return float(counts["tokens"])
     facts = counts.get("facts")
     if stage not in ("documents", "corpus", "shards") or not isinstance(facts, dict):
         return None
@@ -217,13 +217,17 @@ def _joined(one: Actual, other: Actual) -> Actual:
     return Actual(
         stage=one.stage,
         how=one.how if one.how == other.how else "made",
-        rows_in=(one.rows_in or 0) + (other.rows_in or 0),
-        rows_out=(one.rows_out or 0) + (other.rows_out or 0),
-        seconds=max(one.seconds, other.seconds),
+        rows_in=_added(one.rows_in, other.rows_in),
+        rows_out=_added(one.rows_out, other.rows_out),
+        seconds=max(one.seconds or 0.0, other.seconds or 0.0),
         memory_bytes=max(peaks, default=None),
-        disk_bytes=one.disk_bytes + other.disk_bytes,
-        tokens=(one.tokens or 0) + (other.tokens or 0),
+        disk_bytes=_added(one.disk_bytes, other.disk_bytes),
+        tokens=_added(one.tokens, other.tokens),
     )
+
+
+def _added(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def stage_pairs(compared: Comparison) -> list[tuple[StageEstimate, Actual | None]]:

@@ -3,7 +3,7 @@
     STORE/STAGE/NAME-FINGERPRINT12/manifest.json    finished: never changes again
     STORE/STAGE/NAME-FINGERPRINT12/.work/           unfinished: lease and scratch of its writer
     STORE/runs/RUN_ID.json                          what each run made and reused
-    STORE/plans/                                    estimates of runs, and what was measured for them
+    STORE/plans/                                    estimates of runs
 
 Equal identity gives the same folder, so "is it there already?" is the whole of caching.
 """

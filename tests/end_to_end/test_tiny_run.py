@@ -39,6 +39,29 @@ def test_it_writes_below_its_store_alone(tiny_store: TinyStore, tmp_path: Path) 
     assert not (Path.home() / ".prefect").exists() or os.environ.get("PREFECT_HOME") is None
 
 
+def test_what_it_took_is_near_its_estimate(tiny_store: TinyStore) -> None:
+    """Estimated from assumptions alone: nothing was measured in this store before."""
+    store, _ended = tiny_store
+    done = webtext("plan", "latest", "--store", store, "--json")
+    assert done.code == 0, done.err
+    compared = json.loads(done.out)
+    expected = {one["stage"]: one for one in compared["estimate"]["stages"]}
+    taken = compared["actuals"]
+    for stage in ("submissions", "links"):  # their dump was read to its end
+        assert taken[stage]["rows_out"] == expected[stage]["rows_out"]
+    assert taken["model"]["tokens"] == expected["model"]["tokens"]
+    for stage, one in expected.items():
+        assert taken[stage]["how"] == "made"
+        # Nine tenths of it is starting: a busy machine may take several times as long.
+        assert 1 / 6 < taken[stage]["seconds"] / one["seconds"] < 10, stage
+        if stage != "model":
+            peak = taken[stage]["memory_bytes"]
+            assert 2**25 < peak < one["memory_bytes"] / one["parallel"], stage
+    shown = webtext("plan", compared["run_id"], "--store", store)
+    assert "taken / estimated" in shown.err
+    assert "captures" in shown.err
+
+
 def test_every_planted_case_meets_its_outcome(tiny_store: TinyStore) -> None:
     """Each case names the stage where it ends and the reason; that reason must be counted there."""
     store, _ended = tiny_store
