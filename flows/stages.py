@@ -28,7 +28,7 @@ class Stage:
 
 DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
 SUBMISSIONS = Stage(
-    "submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes", version=2
+    "submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes", version=3
 )
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
 WARC_INDEX = Stage("warc-index", "webtext.warc_index:index_archives", "records", "files")

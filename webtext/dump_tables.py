@@ -16,7 +16,9 @@ from webtext.errors import SourceError
 from webtext.submission_lines import FIELDS
 
 _BATCH_ROWS = 4_096
-_NEEDED = ("id", "url", "score")
+_NEEDED = ("url", "score")
+_IDS = ("id", "name")
+"""Either names a submission."""
 
 
 def is_table(dump: Path) -> bool:
@@ -38,7 +40,7 @@ def read_table_rows(dump: Path, position: DumpPosition) -> Iterator[dict[str, An
             columns = _columns(dump, table.schema_arrow)
             for group in range(table.num_row_groups):
                 yield from _read_group(table, group, columns, position)
-                position.file_bytes += table.metadata.row_group(group).total_byte_size
+                position.file_bytes += _packed_bytes(table.metadata.row_group(group))
                 position.file_bytes = min(position.file_bytes, position.file_size)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(
@@ -51,12 +53,19 @@ def read_table_rows(dump: Path, position: DumpPosition) -> Iterator[dict[str, An
 
 def _columns(dump: Path, schema: pa.Schema) -> list[str]:
     missing = [name for name in _NEEDED if name not in schema.names]
+    if not set(_IDS) & set(schema.names):
+        missing.insert(0, "id")
     if missing:
         raise SourceError(
             f"{dump} is no table of submissions: it has no column {', '.join(missing)}; "
             f"expected {', '.join(FIELDS)}"
         )
     return [name for name in FIELDS if name in schema.names]
+
+
+def _packed_bytes(group: pq.RowGroupMetaData) -> int:
+    """Bytes of a row group in the file; its own total is that of the unpacked values."""
+    return sum(group.column(place).total_compressed_size for place in range(group.num_columns))
 
 
 def _read_group(
@@ -74,4 +83,25 @@ def _plain(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         seconds = column.cast(pa.timestamp("s", tz=column.type.tz), safe=False)
         return list(seconds.cast(pa.int64()).to_pylist())
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return _texts(column)
     return list(column.to_pylist())
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """Text that is no UTF-8 counts as absent: a table may hold any bytes where it declares text."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        large = pa.types.is_large_string(column.type)
+        raw = column.view(pa.large_binary() if large else pa.binary()).to_pylist()
+        return [None if value is None else _text(value) for value in raw]
+
+
+def _text(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,9 +1,9 @@
 """One submission at a time: a JSON line, or a row of a table, to its row of ours or its reason.
 
 Fields are read as Pushshift and Arctic Shift wrote them over the years: numbers may be strings or
-floats, `is_self` may be missing (then a `domain` of `self.NAME` tells), an id may carry `t3_`, URLs
-may carry the API's `&amp;`. A missing subreddit becomes an empty name, a missing time 0 (1970),
-which `webtext.links` takes for unknown. The author's name is never read.
+floats, `is_self` may be missing (then a `domain` of `self.NAME` tells), an id may carry `t3_` or be
+given as `name` alone, URLs may carry the API's `&amp;`. A missing subreddit becomes an empty name,
+a missing time 0 (1970), which `webtext.links` takes for unknown. The author's name is never read.
 
 This is the reference for `webtext.submission_columns`, which does the same for most lines at once.
 """
@@ -18,7 +18,7 @@ import msgspec
 from webtext.submission_rules import CREATED_MAX, KARMA_MAX, Rules
 from webtext.urls import link_id, split_url
 
-FIELDS = ("id", "url", "score", "created_utc", "subreddit", "is_self", "domain", "over_18")
+FIELDS = ("id", "name", "url", "score", "created_utc", "subreddit", "is_self", "domain", "over_18")
 """The fields that are read; all else in a row is skipped."""
 
 Row = tuple[int, bytes, str, str, str, str, str, int, int]
@@ -29,6 +29,7 @@ class Submission(msgspec.Struct):
     """The fields that are read, as they may come."""
 
     id: str | None = None
+    name: str | None = None
     url: str | None = None
     score: int | float | str | None = None
     created_utc: int | float | str | None = None
@@ -60,7 +61,7 @@ def judge_submission(submission: Submission, rules: Rules) -> Row | str:
     if _is_self_post(submission):
         return "self_post"
     karma = _read_whole(submission.score, -KARMA_MAX, KARMA_MAX)
-    reddit_id = (submission.id or "").lower().removeprefix("t3_")
+    reddit_id = (submission.id or submission.name or "").lower().removeprefix("t3_")
     if karma is None or not submission.url or not _ID.fullmatch(reddit_id):
         return "missing_field"
     created = _read_whole(submission.created_utc, 0, CREATED_MAX) or 0
@@ -97,7 +98,7 @@ def _judge_url(
 def submission_of(row: Mapping[str, Any]) -> Submission:
     """What can be used of a row whose fields may be of any type."""
     submission = Submission()
-    for name in ("id", "url", "subreddit", "domain"):
+    for name in ("id", "name", "url", "subreddit", "domain"):
         if isinstance(row.get(name), str):
             setattr(submission, name, row[name])
     for name in ("score", "created_utc"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from infra.store import Store
@@ -75,6 +76,8 @@ def test_the_real_dumps_of_2005_are_read(real_data: Path, shared_api: str, tmp_p
     assert manifest.counts["rows_in"] == 1182
     assert manifest.counts["losses"].get("broken_json", 0) == 0
     assert [entry.name for entry in manifest.identity.inputs] == [dump.name for dump in dumps]
+    digests = [hashlib.sha256(dump.read_bytes()).hexdigest() for dump in dumps]
+    assert [entry.fingerprint for entry in manifest.identity.inputs] == digests
     links = Store(store).find("links").manifest().counts
     assert links["rows_out"] > 300
     # None of 2005's pages is in this archive: nothing is made up in their place.

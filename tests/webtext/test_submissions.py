@@ -7,6 +7,7 @@ import json
 import lzma
 from datetime import date
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from webtext import dumps, sorting
 from webtext.counts import Counts
+from webtext.dump_tables import read_table_rows
 from webtext.dumps import DumpPosition, read_lines
 from webtext.errors import SourceError
 from webtext.submission_rules import SUBMISSION_REASONS
@@ -157,6 +159,10 @@ def _read(rows: list[Any], tmp_path: Path, **config: Any) -> tuple[list[dict[str
         ({"created_utc": None}, {"created_utc": 0}),
         ({"subreddit": None}, {"subreddit": ""}),
         ({"id": "t3_ABC1"}, {"id": "abc1"}),
+        ({"id": None, "name": "t3_xyz9"}, {"id": "xyz9"}),
+        ({"id": "", "name": "t3_xyz9"}, {"id": "xyz9"}),
+        ({"name": "t3_xyz9"}, {"id": "abc1"}),
+        ({"name": 7}, {"id": "abc1"}),
         ({"is_self": None}, {"id": "abc1"}),
         ({"is_self": "false"}, {"id": "abc1"}),
         ({"over_18": None}, {"id": "abc1"}),
@@ -383,6 +389,50 @@ def test_parquet_columns_may_be_of_other_types_or_missing(tmp_path: Path) -> Non
     (row,) = pq.read_table(tmp_path / "submissions" / "dump-00000.parquet").to_pylist()
     assert (row["id"], row["karma"], row["created_utc"]) == ("a", 3, 1_500_000_000)
     assert counts.losses == {"missing_field": 2}
+
+
+def test_a_row_may_have_a_name_and_no_id_at_all(tmp_path: Path) -> None:
+    named = {name: value for name, value in _row(name="t3_xyz9").items() if name != "id"}
+    rows, _counts = _read([named], tmp_path)
+    assert rows[0]["id"] == "xyz9"
+    pq.write_table(pa.Table.from_pylist([named]), tmp_path / "dump.parquet")
+    counts = _read_to(tmp_path / "dump.parquet", tmp_path / "tables", SubmissionsConfig())
+    assert counts.rows_out == 1
+
+
+@pytest.mark.parametrize("text", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_text_that_is_no_utf8_costs_its_rows_alone(
+    text: pa.DataType, dictionary: bool, tmp_path: Path
+) -> None:
+    raw = pa.large_binary() if text == pa.large_string() else pa.binary()
+    urls = pa.array([b"http://a.example/", b"http://\xff\xfe/", None, b"http://d.example/"], raw)
+    column = urls.view(text)
+    if dictionary:
+        column = column.dictionary_encode()
+    table = pa.table({"id": ["a", "b", "c", "d"], "url": column, "score": [5, 5, 5, 5]})
+    pq.write_table(table, tmp_path / "dump.parquet")
+    counts = _read_to(tmp_path / "dump.parquet", tmp_path / "out", SubmissionsConfig())
+    assert (counts.rows_in, counts.rows_out) == (4, 2)
+    assert counts.losses == {"missing_field": 2}
+    rows = pq.read_table(tmp_path / "out" / "submissions" / "dump-00000.parquet").to_pylist()
+    assert {row["id"] for row in rows} == {"a", "d"}
+
+
+def test_the_byte_reached_of_a_table_is_that_of_the_file(tmp_path: Path) -> None:
+    draw = Random(0)
+    rows = [
+        _row(id=f"{n:x}", url=f"https://a.example/{draw.randbytes(200).hex()}{'x' * 2_000}")
+        for n in range(4_000)
+    ]
+    dump = tmp_path / "dump.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), dump, row_group_size=1_000, compression="zstd")
+    position, reached = DumpPosition(), set()
+    for _row_read in read_table_rows(dump, position):
+        reached.add(position.file_bytes)
+    quarters = [place / position.file_size for place in sorted(reached)]
+    assert quarters == pytest.approx([0, 0.25, 0.5, 0.75], abs=0.1)
+    assert position.file_bytes <= position.file_size
 
 
 def test_a_parquet_dump_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
