@@ -19,8 +19,9 @@ from flows.session import Session, session
 from flows.work import THREADS, Inputs, Part, make, partitions, planned, whole
 from infra.errors import ProfileError
 from infra.manifest import InputRecord
-from infra.sources import describe_source
+from infra.sources import describe_address, describe_by_size, describe_source
 from infra.store import Artifact
+from webtext.cdx import is_address
 from webtext.domain_counts import FidelityConfig
 from webtext.errors import SourceError
 from webtext.warc_index import WarcIndexConfig
@@ -161,10 +162,16 @@ def _archive(
         return {"archives": archives}
     if source == "cdx":
         inputs["cdx-index"] = [
-            describe_source(run.store.root, "cdx-index", path) for path in given.cdx_files()
+            *(describe_source(run.store.root, "cdx-index", path) for path in given.cdx_files()),
+            *(describe_by_size("cdx-index", path) for path in given.cdx_blocks()),
+            *(describe_address("cdx-index", index) for index in given.cdx if is_address(index)),
         ]
+        if given.cdx_records is not None and is_address(given.cdx_records):
+            inputs["cdx-records"] = [describe_address("cdx-records", given.cdx_records)]
         return {"cdx": {"indexes": list(given.cdx), "records": given.cdx_records}}
     inputs["replay"] = sources.archive_inputs
+    if given.gateway is not None and source != "live":
+        inputs["gateway"] = [describe_address("gateway", given.gateway)]
     return {"gateway": given.gateway} if source != "live" else {}
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from infra.errors import StoreError
 from webtext.cdx import is_address
+from webtext.cdx_files import CLUSTER_NAME
 
 
 class Inputs(BaseModel):
@@ -50,6 +51,11 @@ class Inputs(BaseModel):
     def cdx_files(self) -> list[Path]:
         """The indexes that are files."""
         return [Path(index) for index in self.cdx if not is_address(index)]
+
+    def cdx_blocks(self) -> list[Path]:
+        """The blocks beside two-level indexes."""
+        folders = [path.parent for path in self.cdx_files() if path.name.endswith(CLUSTER_NAME)]
+        return [block for folder in folders for block in sorted(folder.glob("cdx-*.gz"))]
 
     def check(self) -> None:
         """See that the files and folders named are there, before anything is started.

@@ -219,6 +219,8 @@ def _grow(tree: Tree, node: Node, shown: set[str]) -> None:
 def _node_text(node: Node) -> str:
     role = f"[dim]{node.role}:[/] " if node.role else ""
     name = escape(node.name)
+    if node.kind == "address":
+        return f"{role}{name} [dim]address[/]"
     if node.kind == "file":
         return f"{role}{name} [dim]file, sha256 {node.fingerprint[:12]}…[/]"
     if node.manifest is None:

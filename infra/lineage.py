@@ -46,8 +46,8 @@ def upstream(store: Store, artifact: Artifact) -> Node:
 
 
 def _node(store: Store, entry: InputRecord, seen: dict[str, Node]) -> Node:
-    if entry.kind == "file":
-        return Node(entry.role, entry.name, "file", entry.fingerprint)
+    if entry.kind != "artifact":
+        return Node(entry.role, entry.name, entry.kind, entry.fingerprint)
     if entry.name not in seen:
         seen[entry.name] = _artifact_node(store, entry, seen)
     known = seen[entry.name]

@@ -41,11 +41,12 @@ class InputRecord(_Record):
 
     role: str
     """What the stage used it as: `links`, `dump`, `replay`, ..."""
-    kind: Literal["artifact", "file"]
+    kind: Literal["artifact", "file", "address"]
     name: str
-    """`STAGE/NAME-FINGERPRINT` of an artifact, or the file's name. Not part of the identity."""
+    """`STAGE/NAME-FINGERPRINT` of an artifact, the file's name, or the address. Not part of the
+    identity."""
     fingerprint: str
-    """The artifact's fingerprint, or the file's SHA-256."""
+    """The artifact's fingerprint, the file's SHA-256, or that of the address's text."""
     bytes: int | None = None
     """Size of a file."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def describe_source(store_root: Path, role: str, path: Path) -> InputRecord:
     return InputRecord(
         role=role, kind="file", name=path.name, fingerprint=digest, bytes=state.st_size
     )
+
+
+def describe_address(role: str, address: str) -> InputRecord:
+    """Name a place on the web that is read from: by its address, for what it holds is not ours."""
+    digest = hashlib.sha256(address.encode()).hexdigest()
+    return InputRecord(role=role, kind="address", name=address, fingerprint=digest)
+
+
+def describe_by_size(role: str, path: Path) -> InputRecord:
+    """Name an outside file by name and size, where hundreds of gigabytes cannot be hashed."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{path.name}:{size}".encode()).hexdigest()
+    return InputRecord(role=role, kind="file", name=path.name, fingerprint=digest, bytes=size)
 
 
 def _hash(store_root: Path, key: str, path: Path) -> str:

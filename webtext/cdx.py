@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from webtext.crawl_urls import archive_form
 from webtext.warc_index import seconds_of
@@ -19,6 +19,16 @@ from webtext.warc_index import seconds_of
 _TIMESTAMP = re.compile(r"[0-9]{14}")
 _FILENAME = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*(?:/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*")
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_PORTS = {"http": 80, "https": 443}
+_KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "%#")
+_PATH_SESSION = re.compile(r"\((?:[a-z]\([0-9a-z]{24}\))+\)|\([0-9a-z]{24}\)")
+_QUERY_SESSIONS = tuple(
+    re.compile(rf"(.*){name}(?:&(.*))?", re.IGNORECASE | re.DOTALL)
+    for name in (
+        "jsessionid=[0-9a-z]{32}", "phpsessid=[0-9a-z]{32}", "sid=[0-9a-z]{32}",
+        "aspsessionid[a-z]{8}=[a-z]{24}", "cfid=[^&]+&cftoken=[^&]+",
+    )
+)  # fmt: skip
 _WWW = re.compile(r"www[0-9]*\.")
 _LETTERS = {"N": "urlkey", "b": "timestamp", "a": "url", "m": "mime", "s": "status",
             "S": "length", "V": "offset", "g": "filename"}  # fmt: skip
@@ -77,9 +87,8 @@ def choose_entry(entries: Iterable[CdxEntry], url: str, timestamp: int) -> CdxEn
     reason to go without the capture of the week after.
     """
     form, wanted = archive_form(url), seconds_of(timestamp)
-    fitting = [entry for entry in entries if archive_form(entry.url) == form]
     return min(
-        fitting,
+        (entry for entry in entries if archive_form(entry.url) == form),
         key=lambda entry: (
             entry.status is not None and entry.status >= 400,
             abs(seconds_of(entry.timestamp) - wanted),
@@ -94,18 +103,55 @@ def choose_entry(entries: Iterable[CdxEntry], url: str, timestamp: int) -> CdxEn
 def surt_key(url: str) -> str:
     """The urlkey of an address as Common Crawl and pywb sort by it: `org,example)/path?a=1`.
 
-    By the rules of the Internet Archive's `surt`: all in lower case, `www.` and the default port
-    left out, labels reversed, parameters sorted, no slash at the end of a path.
+    By the rules of the Internet Archive's canonical form (its `surt` package is the reference): all
+    in lower case, `www.` and the default port left out, labels reversed; escapes undone, dot and
+    empty segments resolved and what is not printable escaped again; no slash at the end of a path,
+    no session ids, parameters sorted.
     """
     parts = urlsplit(url)
-    host = _WWW.sub("", (parts.hostname or "").lower(), count=1) if parts.hostname else ""
-    port = parts.port if parts.port not in (None, 80, 443) else None
+    host = _WWW.sub("", (parts.hostname or "").strip("."), count=1)
+    port = parts.port if parts.port not in (None, _PORTS.get(parts.scheme)) else None
     key = ",".join(reversed(host.split("."))) + (f":{port}" if port else "") + ")"
-    path = parts.path.lower()
-    key += (path.rstrip("/") if len(path) > 1 else path) or "/"
-    if parts.query:
-        key += "?" + "&".join(sorted(parts.query.lower().split("&")))
-    return key
+    query = _canonical_query(parts.query)
+    return key + _canonical_path(parts.path) + (f"?{query}" if query else "")
+
+
+def _canonical_path(path: str) -> str:
+    segments: list[bytes] = []
+    for segment in _unescape(path).split(b"/")[1:]:
+        if segment == b".." and segments:
+            segments.pop()  # an empty one too, and at the root `..` stays: so the reference has it
+        elif segment != b".":
+            segments.append(segment)
+    escaped = [_escape(segment).lower() for segment in segments if segment]
+    kept = [
+        segment
+        for place, segment in enumerate(escaped)
+        if not (_PATH_SESSION.fullmatch(segment) and ".aspx" in "/".join(escaped[place + 1 :]))
+    ]
+    return "/" + "/".join(kept)
+
+
+def _canonical_query(query: str) -> str:
+    text = _escape(_unescape(query))
+    for session in _QUERY_SESSIONS:
+        found = session.fullmatch(text)
+        if found:
+            text = found[1] + (found[2] or "")
+    fields = text.lower().split("&")
+    return "&".join(sorted(fields, key=lambda field: field.partition("=")))
+
+
+def _unescape(text: str) -> bytes:
+    """Undo escapes until none is left; each turn makes the text shorter."""
+    plain = text.encode()
+    while (less := unquote_to_bytes(plain)) != plain:
+        plain = less
+    return plain
+
+
+def _escape(plain: bytes) -> str:
+    return quote_from_bytes(plain, safe=_KEPT)
 
 
 def _entry_of(fields: Mapping[str, Any]) -> CdxEntry | None:

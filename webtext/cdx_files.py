@@ -17,8 +17,6 @@ CLUSTER_NAME = "cluster.idx"
 MAX_LINE_BYTES = 64 * 1024
 _SCANNED_BYTES = 16 * 1024
 """What is left of a file's range when it is read through instead of halved."""
-MAX_ENTRIES = 10_000
-"""Captures of one address that are looked at."""
 MAX_BLOCK_BYTES = 64 * 1024 * 1024
 """Largest block of a two-level index, unpacked; Common Crawl's have about 1 MB."""
 
@@ -26,7 +24,7 @@ MAX_BLOCK_BYTES = 64 * 1024 * 1024
 class CdxIndex(Protocol):
     """What can be asked for the captures of an address."""
 
-    def captures(self, url: str) -> list[CdxEntry]:
+    def captures(self, url: str) -> Iterator[CdxEntry]:
         """All captures under the urlkey of `url`, which may be of other addresses too."""
         ...
 
@@ -57,7 +55,7 @@ class PlainIndex:
         first = self._file.readline(MAX_LINE_BYTES).decode("utf-8", "replace")
         self._columns = read_columns(first) or DEFAULT_COLUMNS
 
-    def captures(self, url: str) -> list[CdxEntry]:
+    def captures(self, url: str) -> Iterator[CdxEntry]:
         """See `CdxIndex`."""
         key = surt_key(url).encode() + b" "
         lines = _lines_from(self._file, find_line(self._file, key))
@@ -75,7 +73,7 @@ class ClusterIndex:
         self._path = path
         self._file = path.open("rb")
 
-    def captures(self, url: str) -> list[CdxEntry]:
+    def captures(self, url: str) -> Iterator[CdxEntry]:
         """See `CdxIndex`."""
         key = surt_key(url).encode() + b" "
         return _entries_with(key, self._lines(key), DEFAULT_COLUMNS)
@@ -103,6 +101,11 @@ class ClusterIndex:
                 block = unpacker.decompress(file.read(int(length)), MAX_BLOCK_BYTES)
         except (ValueError, OSError, zlib.error) as error:
             raise SourceError(f"{self._path}: a block cannot be read ({error})") from error
+        if not unpacker.eof:
+            raise SourceError(
+                f"{path}: the block at byte {int(offset):,} is cut short, or larger than "
+                f"{MAX_BLOCK_BYTES:,} bytes; download the file again"
+            )
         return block.splitlines(keepends=True)
 
 
@@ -135,14 +138,14 @@ def _lines_from(file: BinaryIO, start: int) -> Iterator[bytes]:
         yield line
 
 
-def _entries_with(key: bytes, lines: Iterator[bytes], columns: tuple[str, ...]) -> list[CdxEntry]:
+def _entries_with(
+    key: bytes, lines: Iterator[bytes], columns: tuple[str, ...]
+) -> Iterator[CdxEntry]:
     """The captures on the lines that start with `key`, which follow each other."""
-    found: list[CdxEntry] = []
     for line in lines:
         if line.startswith(key):
             entry = parse_line(line.decode("utf-8", "replace"), columns)
             if entry is not None:
-                found.append(entry)
-        elif line > key or len(found) >= MAX_ENTRIES:
-            break
-    return found
+                yield entry
+        elif line > key:
+            return

@@ -7,8 +7,9 @@ nearest to the time asked for is taken.
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 from webtext.cdx import CdxEntry, choose_entry, is_address, parse_line
 from webtext.cdx_files import CdxIndex, open_index
+from webtext.content_coding import BodyError, decode_body
 from webtext.crawl_config import CrawlConfig
 from webtext.crawl_urls import archive_form
 from webtext.errors import ConfigError, SourceError
@@ -103,11 +105,9 @@ class CdxSource:
         for index in self._indexes:
             index.close()
 
-    async def _captures(self, url: str) -> list[CdxEntry]:
-        found = [entry for index in self._indexes for entry in index.captures(url)]
-        for server in self._servers:
-            found += await self._ask_server(server, url)
-        return found
+    async def _captures(self, url: str) -> Iterator[CdxEntry]:
+        answers = [await self._ask_server(server, url) for server in self._servers]
+        return itertools.chain(*answers, *(index.captures(url) for index in self._indexes))
 
     async def _ask_server(self, server: str, url: str) -> list[CdxEntry]:
         address = f"{server}?url={quote(url, safe='')}&output=json"
@@ -116,7 +116,16 @@ class CdxSource:
             return []
         if answer.status != 200:
             raise _archive_error("the index", answer)
-        lines = answer.body.decode("utf-8", "replace").splitlines()
+        if len(answer.body) >= _MAX_ANSWER_BYTES:
+            raise FetchError(
+                "too_large", f"the index's answer has more than {_MAX_ANSWER_BYTES:,} bytes"
+            )
+        lines = _decode(answer).decode("utf-8", "replace").splitlines()
+        if lines and lines[0].lstrip().startswith("[["):
+            raise FetchError(
+                "bad_response",
+                "the index names no WARC files: expected pywb's or Common Crawl's form",
+            )
         found = [entry for entry in map(parse_line, lines) if entry is not None]
         if not found and lines and not _is_empty_answer(lines):
             raise FetchError("bad_response", "the index sent something that is no list of captures")
@@ -140,8 +149,9 @@ class CdxSource:
     async def _with_earlier_body(self, revisit: Response) -> Response:
         assert revisit.refers_to is not None
         url, timestamp = revisit.refers_to
-        captures = [entry for entry in await self._captures(url) if entry.status is not None]
-        entry = choose_entry(captures, url, timestamp)
+        captures = await self._captures(url)
+        exact = (e for e in captures if e.status is not None and e.timestamp == timestamp)
+        entry = choose_entry(exact, url, timestamp)
         earlier = None if entry is None else await self._read(entry)
         if earlier is None or earlier.refers_to is not None:
             raise FetchError("bad_response", "archive: what a revisit refers to is missing")
@@ -172,7 +182,12 @@ class CdxSource:
     ) -> Fetched:
         async with self._turns.turn():
             return await exchange(
-                self._session, address, self._config, lambda *_: True, cut_at, headers
+                self._session,
+                address,
+                self._config,
+                lambda *_: True,
+                cut_at,
+                {"Accept-Encoding": "identity", **(headers or {})},
             )
 
 
@@ -183,6 +198,15 @@ def _read_file(root: Path, entry: CdxEntry) -> bytes:
             return file.read(entry.length)
     except OSError as error:
         raise FetchError("bad_response", f"archive: {entry.filename}: {error.strerror}") from error
+
+
+def _decode(answer: Fetched) -> bytes:
+    """An answer that was compressed although we asked for none of that."""
+    try:
+        coding = answer.header("content-encoding")
+        return decode_body(answer.body, coding, max_bytes=_MAX_ANSWER_BYTES)
+    except BodyError as error:
+        raise FetchError("bad_response", f"the index: {error}") from error
 
 
 def _is_empty_answer(lines: Sequence[str]) -> bool:

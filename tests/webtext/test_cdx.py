@@ -26,6 +26,14 @@ FIELDS = {
         ("http://sub.example.co.uk:8080/a?b=2&a=1", "uk,co,example,sub:8080)/a?a=1&b=2"),
         ("https://example.com/?utm=1", "com,example)/?utm=1"),
         ("http://example.com/a?", "com,example)/a"),
+        # Answers of the reference package, surt 0.3.1.
+        ("http://x.org:443/a//b/./c/../d/", "org,x:443)/a/b/d"),
+        ("https://x.org:443/%7Euser/%28a%29%2Fb", "org,x)/~user/(a)/b"),
+        ("http://x.org/%252F%25'", "org,x)/%25'"),
+        ("http://x.org/..%2F?b=%20&b=2", "org,x)/..?b=%20&b=2"),
+        ("http://x.org/?a=1&=&&&", "org,x)/?&&&=&a=1"),
+        ("http://x.org/?phpsessid=" + "a1" * 16 + "&b=1", "org,x)/?b=1"),
+        ("http://x.org/caf%C3%A9", "org,x)/caf%c3%a9"),
     ],
 )
 def test_keys(url: str, key: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import itertools
 import json
 import socket
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ from tests.webtext.small_web import (
     write_archive,
     write_links,
 )
+from webtext import crawl_work
 from webtext.cdx import surt_key
 from webtext.cdx_source import CdxAddresses
 from webtext.counts import Counts
@@ -304,6 +306,13 @@ class ArchiveServer:
         if request.path == "/index":
             assert request.query["output"] == "json"
             found = self.by_key.get(surt_key(request.query["url"]), [])
+            if self.fault == "the Wayback Machine's form":
+                return web.Response(text='[["urlkey","timestamp","original"],["a","b","c"]]')
+            if self.fault == "compressed" and found:
+                body = gzip.compress("\n".join(found).encode())
+                return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+            if self.fault == "endless":
+                return web.Response(text="x" * 5_000_000)
             missing = '{"message": "No Captures found for: x"}'
             return web.Response(text="\n".join(found) or missing, status=200 if found else 404)
         body = (self.archive / request.path.removeprefix("/records/")).read_bytes()
@@ -322,7 +331,7 @@ class ArchiveServer:
         )
 
 
-@pytest.mark.parametrize("fault", ["", "busy once"])
+@pytest.mark.parametrize("fault", ["", "busy once", "compressed"])
 def test_an_index_server_and_ranges_over_http(archive: Path, tmp_path: Path, fault: str) -> None:
     server = ArchiveServer(archive, fault)
     config = CrawlConfig(source="cdx", retries=1, retry_delay_s=0.01)
@@ -336,14 +345,61 @@ def test_an_index_server_and_ranges_over_http(archive: Path, tmp_path: Path, fau
     assert all(wanted.startswith("bytes=") for wanted in server.ranges)
 
 
-@pytest.mark.parametrize("fault", ["no ranges", "other range"])
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ("no ranges", "bad_response"),
+        ("other range", "bad_response"),
+        ("the Wayback Machine's form", "bad_response"),
+        ("endless", "too_large"),
+    ],
+)
 def test_a_server_that_sends_something_else_is_not_believed(
-    archive: Path, tmp_path: Path, fault: str
+    archive: Path, tmp_path: Path, fault: str, outcome: str
 ) -> None:
     with thread_serving(ArchiveServer(archive, fault).serve) as address:
         crawl_index(tmp_path, tmp_path / "out", f"{address}/index", records=f"{address}/records")
-    rows = read_captures(tmp_path / "out").values()
-    assert {row["outcome"] for row in rows} <= {"bad_response", "not_archived"}
+    row = read_captures(tmp_path / "out")[link_id("http://b.example/twin")]
+    assert row["outcome"] == outcome
+
+
+def test_a_block_that_is_cut_short_is_one_clear_error(archive: Path, tmp_path: Path) -> None:
+    cluster = write_cluster(tmp_path / "cc", cdx_lines(archive), 1_000)
+    name, offset, length = cluster.read_text().split("\t")[1:4]
+    cluster.write_text(cluster.read_text().replace(f"\t{length}\t", f"\t{int(length) // 2}\t"))
+    assert (name, offset) == ("cdx-00000.gz", "0")
+    with pytest.raises(SourceError, match="the block at byte 0 is cut short"):
+        crawl_index(tmp_path, tmp_path / "out", str(cluster), records=str(archive))
+
+
+@pytest.mark.parametrize("source", ["warc", "cdx"])
+def test_a_crawl_that_broke_off_goes_on(
+    archive: Path, tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "all.cdxj").write_text("".join(cdx_lines(archive)))
+
+    def go(destination: Path, concurrency: int) -> None:
+        if source == "warc":
+            warcs = sorted(archive.iterdir())
+            crawl_files(tmp_path, warcs, destination, concurrency=concurrency)
+        else:
+            index = str(tmp_path / "all.cdxj")
+            crawl_index(tmp_path, destination, index, records=str(archive), concurrency=concurrency)
+
+    go(tmp_path / "whole", 5)
+    written = crawl_work.write_visit
+    calls = itertools.count()
+
+    def fail_at_the_third(*arguments: Any) -> Any:
+        if next(calls) == 3:
+            raise SourceError("pulled out")
+        return written(*arguments)
+
+    monkeypatch.setattr(crawl_work, "write_visit", fail_at_the_third)
+    with pytest.raises(SourceError, match="pulled out"):
+        go(tmp_path / "broken", 1)
+    go(tmp_path / "broken", 3)
+    assert file_digests(tmp_path / "broken") == file_digests(tmp_path / "whole")
 
 
 def test_several_indexes_are_one_archive(archive: Path, tmp_path: Path) -> None:
