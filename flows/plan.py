@@ -61,7 +61,7 @@ class StageEstimate(BaseModel):
     bound_by: Literal["work", "start", "politeness", "answers"] = "work"
     """What most of its time is."""
     sources: dict[str, str]
-    """Where `time`, `memory`, `disk` and `rows` come from."""
+    """Where `time` (of its work), `start`, `memory`, `disk` and `rows` come from."""
 
 
 class Estimate(BaseModel):
@@ -160,7 +160,13 @@ class _Planner:
             scratch_bytes=self._scratch(name),
             tokens=self._tokens(name),
             bound_by=bound,  # type: ignore[arg-type]
-            sources={"time": why, "memory": memory_why, "disk": disk.source, "rows": rows_why},
+            sources={
+                "time": why,
+                "start": start.source,
+                "memory": memory_why,
+                "disk": disk.source,
+                "rows": rows_why,
+            },
         )
 
     def training(self) -> StageEstimate:
@@ -191,6 +197,7 @@ class _Planner:
             bound_by="work" if busy > start.value else "start",
             sources={
                 "time": f"(6 N + 12 L C T) operations a token; {flops.source}",
+                "start": start.source,
                 "memory": f"{PARAMETER_BYTES} bytes a parameter and a micro-batch's logits",
                 "disk": f"weights and vocabulary; while it trains {kept} checkpoints besides",
                 "rows": "the profile's steps",
@@ -219,6 +226,7 @@ class _Planner:
             sources={
                 "time": f"a third of training's operations a token, each read once (a context that "
                 f"is read again is not in it); {flops.source}",
+                "start": start.source,
                 "memory": "4 bytes a parameter in each worker",
                 "disk": "nine files of scores",
                 "rows": f"the benchmarks' bytes at {_BYTES_A_TOKEN} a token, assumed",

@@ -137,9 +137,10 @@ def _dominant(estimate: Estimate) -> str:
     share = longest.seconds / max(estimate.seconds, 1e-9)
     largest = max(estimate.stages, key=lambda stage: stage.disk_bytes)
     hungriest = max(estimate.stages, key=lambda stage: stage.memory_bytes)
+    why = longest.sources["start" if longest.bound_by == "start" else "time"]
     return (
         f"{longest.stage} takes {share:.0%} of the time, bound by {longest.bound_by} "
-        f"({longest.sources['time']}); {largest.stage} most of the disk, {hungriest.stage} most "
+        f"({why}); {largest.stage} most of the disk, {hungriest.stage} most "
         "memory."
     )
 

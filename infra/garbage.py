@@ -41,6 +41,9 @@ def find_garbage(store: Store, keep_runs: int) -> list[Garbage]:
         if run.run_id not in kept_ids:
             path = store.root / "runs" / f"{run.run_id}.json"
             garbage.append(Garbage(path, "record of an older run", path.stat().st_size))
+            plan = store.root / "plans" / path.name
+            if plan.is_file():
+                garbage.append(Garbage(plan, "estimate of an older run", plan.stat().st_size))
     return garbage
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from infra.files import write_atomic
 from infra.garbage import find_garbage, remove
 from infra.lineage import upstream
 from infra.manifest import InputRecord
@@ -52,6 +53,21 @@ def test_unfinished_work_is_garbage_only_without_a_live_writer(tmp_path: Path) -
         assert find_garbage(store, 1) == []
     [piece] = find_garbage(store, 1)
     assert "unfinished" in piece.reason
+
+
+def test_an_older_runs_estimate_goes_with_its_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(2):
+        run = new_run("corpus", "demo", 1)
+        run.run_id, run.state = f"2026112{number}-000000-abcdef", "finished"
+        write_run(tmp_path, run)
+        write_atomic(tmp_path / "plans" / f"{run.run_id}.json", b"{}")
+    garbage = find_garbage(store, keep_runs=1)
+    names = [str(piece.path.relative_to(tmp_path)) for piece in garbage]
+    assert names == [f"{kind}/20261120-000000-abcdef.json" for kind in ("runs", "plans")]
+    for piece in garbage:
+        remove(piece)
+    assert [path.name for path in (tmp_path / "plans").iterdir()] == ["20261121-000000-abcdef.json"]
 
 
 def test_a_running_run_keeps_what_it_uses(tmp_path: Path) -> None:
