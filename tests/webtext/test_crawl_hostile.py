@@ -8,16 +8,26 @@ import contextlib
 import gzip
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.webtext.hostile_server import (
+    OK,
+    PAGE,
+    Behaviour,
+    Writer,
+    redirects,
+    repeats,
+    says,
+    stalls,
+    whole,
+)
 from tests.webtext.small_web import link_id, read_captures, thread_serving, write_links
 from webtext.crawl import CrawlConfig, crawl_partition
-from webtext.warc import Response, read_response
 
 MAX_BODY = 200_000
 LIVE = CrawlConfig(
@@ -34,55 +44,7 @@ LIVE = CrawlConfig(
     max_host_failures=1000,
 )
 
-Writer = asyncio.StreamWriter
-Behaviour = Callable[[Writer], Awaitable[None]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
-PAGE = b"<html><p>a page</p></html>"
-
-
-def says(*parts: bytes) -> Behaviour:
-    async def behave(writer: Writer) -> None:
-        for part in parts:
-            writer.write(part)
-        await writer.drain()
-
-    return behave
-
-
-def whole(body: bytes, head: bytes = OK) -> Behaviour:
-    return says(head, b"Content-Length: %d\r\n\r\n" % len(body), body)
-
-
-def repeats(head: bytes, part: bytes, pause_s: float = 0.0) -> Behaviour:
-    async def behave(writer: Writer) -> None:
-        writer.write(head)
-        while True:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(pause_s)
-
-    return behave
-
-
-def redirects(location: bytes) -> Behaviour:
-    return says(b"HTTP/1.1 302 Found\r\nLocation: ", location, b"\r\nContent-Length: 0\r\n\r\n")
-
-
-async def resets(writer: Writer) -> None:
-    writer.write(OK + b"Content-Length: 1000\r\n\r\nabc")
-    await writer.drain()
-    writer.transport.abort()
-
-
-async def hangs(_writer: Writer) -> None:
-    await asyncio.sleep(60)
-
-
-PNG = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
 GZIP = OK + b"Content-Encoding: gzip\r\n"
-LONG_FIELD = b"X-A: " + b"x" * 900 + b"\r\n"
-CLOSE = b"Connection: close\r\n"
-TWO_LENGTHS = b"Content-Length: 5\r\nContent-Length: 9\r\n\r\n"
 
 
 class HostileServer:
@@ -144,11 +106,6 @@ def crawl_live(
     )
     captures = read_captures(tmp_path / "out")
     return {path: captures[link_id(url)] for path, url in urls.items()}
-
-
-def stored(tmp_path: Path, row: dict[str, Any]) -> Response:
-    place = tmp_path / "out" / row["warc_file"], row["warc_offset"], row["warc_length"]
-    return read_response(*place, max_bytes=10_000)
 
 
 def test_loopback_is_refused_without_an_exemption(tmp_path: Path) -> None:
@@ -237,7 +194,7 @@ def test_a_date_to_retry_after_is_waited_for(tmp_path: Path) -> None:
         (whole(b"User-agent: webtext-test\nDisallow: /page", OK), "robots_disallowed"),
         (whole(b"", b"HTTP/1.1 500 No\r\n"), "robots_disallowed"),
         (whole(b"", b"HTTP/1.1 403 No\r\n"), "ok"),
-        (hangs, "timeout"),
+        (stalls(), "timeout"),
         (redirects(b"http://10.0.0.1/robots.txt"), "blocked_address"),
         (redirects(b"/robots.txt"), "ok"),
         (repeats(OK + b"\r\n", b"Allow: /\n" * 5000), "ok"),

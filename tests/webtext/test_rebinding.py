@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from tests.webtext.test_crawl_hostile import LIVE, PAGE, Behaviour, redirects, running, whole
+from tests.webtext.hostile_server import PAGE, Behaviour, redirects, whole
+from tests.webtext.test_crawl_hostile import LIVE, running
 from webtext.crawl_visit import Visit, Visitor
 from webtext.fetch import LiveSource
 
