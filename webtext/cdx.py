@@ -59,17 +59,18 @@ def is_address(text: str) -> bool:
 
 def parse_line(line: str, columns: tuple[str, ...] = DEFAULT_COLUMNS) -> CdxEntry | None:
     """The capture on a line of any of the forms; None where there is none to be read from it."""
-    head, brace, rest = line.partition("{")
-    if not brace:
+    words = line.split(maxsplit=2)
+    # A key may hold a brace itself: what counts is where the fields would begin.
+    keyed = len(words) == 3 and words[2].startswith("{")
+    if not keyed and not line.lstrip().startswith("{"):
         return _entry_of(dict(zip(columns, line.split(), strict=False)))
     try:
-        fields = json.loads(brace + rest)
+        fields = json.loads(words[2] if keyed else line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict):
         return None
-    words = head.split()
-    return _entry_of({"timestamp": words[1], **fields} if len(words) == 2 else fields)
+    return _entry_of({"timestamp": words[1], **fields} if keyed else fields)
 
 
 def read_columns(line: str) -> tuple[str, ...] | None:

@@ -58,6 +58,8 @@ def test_a_line_of_each_form() -> None:
     assert columns is not None
     short = f"{FIELDS['url']} 20170901120000 {FIELDS['filename']} 77 1200 200"
     assert parse_line(short, columns) == expected
+    braces = "com,example)/?a={b} 20170901120000 " + json.dumps(FIELDS)
+    assert parse_line(braces) == expected
     revisit = parse_line(json.dumps({**FIELDS, "timestamp": "20170901120000", "status": "-"}))
     assert revisit is not None
     assert revisit.status is None
