@@ -29,6 +29,7 @@ from infra.manifest import Manifest
 from infra.store import Store, open_artifact
 from model.config import VOCABULARY, ModelConfig, TrainConfig
 from webtext.counts import Progress
+from webtext.s_curve import s_curve_markdown
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TOP_DOMAINS = 20
@@ -143,8 +144,15 @@ def _corpus(manifests: Mapping[str, Manifest], artifacts: Mapping[str, Path]) ->
         (stage, manifests[stage.name].counts) for stage in stages.FUNNEL if stage.name in manifests
     ]
     configs = {role: manifest.identity.config for role, manifest in manifests.items()}
+    found = configs["duplicates"]
     return {
         "funnel": funnel_rows(counted),
+        "s_curve": s_curve_markdown(
+            found["bands"],
+            found["rows"],
+            configs["signatures"]["permutations"],
+            found["min_similarity"],
+        ),
         "configs": configs,
         "fidelity": fidelity_markdown(read_fidelity(artifacts["fidelity"])),
         "domains": top_domains(artifacts["corpus"]),

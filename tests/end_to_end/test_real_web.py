@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from infra.store import Store
 from tests.end_to_end.conftest import last_run, webtext
 
@@ -29,6 +31,7 @@ def cut_down() -> list[str]:
     return [part for setting in CUT_DOWN for part in ("--set", setting)]
 
 
+@pytest.mark.slow
 def test_real_pages_become_a_scored_model(real_data: Path, shared_api: str, tmp_path: Path) -> None:
     store, web = tmp_path / "runs", real_data / "real-web"
     done = webtext(
