@@ -33,7 +33,7 @@ SUBMISSIONS = Stage(
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
 WARC_INDEX = Stage("warc-index", "webtext.warc_index:index_archives", "records", "files")
 CAPTURES = Stage(
-    "captures", "webtext.crawl:crawl_partition", "links", "links", version=3, resumable=True
+    "captures", "webtext.crawl:crawl_partition", "links", "links", version=4, resumable=True
 )
 PAGES = Stage("pages", "webtext.pages:extract_pages_partition", "pages", "pages")
 DOCUMENTS = Stage(

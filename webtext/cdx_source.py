@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -32,11 +32,13 @@ from webtext.fetch import (
 )
 from webtext.turnstile import Turnstile
 from webtext.warc import Response, parse_response
-from webtext.warc_index import MAX_RECORD_BYTES
+from webtext.warc_index import MAX_RECORD_BYTES, has_body_of
 from webtext.warc_source import fetched_of
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Largest answer of an index server: a few thousand captures."""
+_MAX_TWINS = 20
+"""Captures of one address in one second that are read to find a revisit's body."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,22 +149,23 @@ class CdxSource:
         return response
 
     async def _with_earlier_body(self, revisit: Response) -> Response:
+        """The revisit with the body of the capture it refers to, told from others by its digest."""
         assert revisit.refers_to is not None
         url, timestamp = revisit.refers_to
-        captures = await self._captures(url)
-        exact = (e for e in captures if e.status is not None and e.timestamp == timestamp)
-        entry = choose_entry(exact, url, timestamp)
-        earlier = None if entry is None else await self._read(entry)
-        if earlier is None or earlier.refers_to is not None:
-            raise FetchError("bad_response", "archive: what a revisit refers to is missing")
-        return Response(
-            url=revisit.url,
-            date=revisit.date,
-            status=revisit.status,
-            reason=revisit.reason,
-            headers=revisit.headers,
-            payload=earlier.payload,
+        fitting = (
+            entry
+            for entry in await self._captures(url)
+            if entry.timestamp == timestamp
+            and entry.status is not None
+            and archive_form(entry.url) == archive_form(url)
         )
+        # Two indexes may name one place; the order of reading depends on neither.
+        places = {(entry.filename, entry.offset): entry for entry in fitting}
+        for place in sorted(places)[:_MAX_TWINS]:
+            earlier = await self._read(places[place])
+            if has_body_of(revisit, earlier):
+                return replace(revisit, payload=earlier.payload, refers_to=None)
+        raise FetchError("bad_response", "archive: what a revisit refers to is missing")
 
     async def _read_range(self, entry: CdxEntry) -> bytes:
         address = f"{self._records.rstrip('/')}/{entry.filename}"

@@ -138,14 +138,15 @@ def _find_original(index: WarcIndex, revisit: Response) -> Response | None:
     url, timestamp = revisit.refers_to
     for place in index.find_all(url, timestamp):
         earlier = _read(place)
-        same_body = not (revisit.digest and earlier.digest) or revisit.digest == earlier.digest
-        if (
-            earlier.refers_to is None
-            and same_body
-            and archive_form(earlier.url) == archive_form(url)
-        ):
+        if has_body_of(revisit, earlier) and archive_form(earlier.url) == archive_form(url):
             return earlier
     return None
+
+
+def has_body_of(revisit: Response, earlier: Response) -> bool:
+    """Whether `earlier` has a body and, where both tell their digest, the revisit's."""
+    same_body = not (revisit.digest and earlier.digest) or revisit.digest == earlier.digest
+    return earlier.refers_to is None and same_body
 
 
 def _read(place: Place) -> Response:

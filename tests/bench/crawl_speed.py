@@ -2,9 +2,9 @@
 
 Pages of 150 to 240 KB come from a server in a process of its own; each client runs in one, too, and
 is measured by the CPU time of its whole process, all threads, which a busy machine moves less than
-the wall. Scrapy and ours obey robots and write WARC files, Scrapy through warcio as its users do
-(gzip level 9, warcio's own; at zlib's level 1 it would save about two thirds of that), ours by
-libdeflate at level 1, off the event loop. The judged figure is pages a CPU second of the two.
+the wall. Scrapy and ours obey robots and write WARC files: Scrapy through warcio, once as its users
+do it (gzip level 9, warcio's own) and once with zlib's level 1, the fastest there; ours by
+libdeflate at level 1, off the event loop. Judged are pages a CPU second beside the faster Scrapy.
 
 `crawl_client` judges the crawl with storing off beside a bare client.
 """
@@ -28,7 +28,8 @@ NAMES = {
     "our_client": "ours, robots, storing off",
     "our_crawl": "ours, robots and WARC",
     "trafilatura": "trafilatura's downloader, 16 threads",
-    "scrapy_warc": "Scrapy, robots and WARC",
+    "scrapy_warc_fast": "Scrapy, robots and WARC, zlib 1",
+    "scrapy_warc": "Scrapy, robots and WARC, zlib 9",
 }
 
 
@@ -61,11 +62,11 @@ def compare(clients: list[str], fetches: int, turns: int = 1) -> dict[str, float
 def run() -> dict[str, object]:
     """Measure, print a table, and return the figure that is judged."""
     pages = compare(list(NAMES), FETCHES)
-    ratio = pages["our_crawl"] / pages["scrapy_warc"]
+    ratio = pages["our_crawl"] / pages["scrapy_warc_fast"]
     return {
         "name": "crawl_speed",
         "measured": round(ratio, 2),
         "goal": GOAL,
-        "unit": "times Scrapy's pages a CPU second, WARC on both sides",
+        "unit": "times Scrapy's pages a CPU second, WARC and the fastest gzip on both sides",
         "reached": ratio >= GOAL,
     }
