@@ -126,7 +126,7 @@ class _Work:
                 break
             visit = await self._visit(visitor, row)
             archived, archived_records = await self._write(visit)
-            if archived.outcome == "ok" or not _is_dead(archived):
+            if not _is_dead(archived):
                 entry, records = archived, archived_records
         self._journal.append(entry, records)
 
