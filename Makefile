@@ -50,6 +50,8 @@ $(VENV)/.dev: $(VENV)/.run
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# The pip that Python 3.11 brings fails on the peers' `lxml[html_clean]` and `lxml[html-clean]`.
 $(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install --quiet --upgrade 'pip>=25'
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
