@@ -48,7 +48,7 @@ DUPLICATES = Stage(
 CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", "documents")
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")
-MODEL = Stage("model", "model.train:main", "steps", "steps")
+MODEL = Stage("model", "model.train:main", "steps", "steps", version=2)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )

@@ -1,34 +1,37 @@
 """Checkpoints that are whole or absent: written aside, fsynced, hashed, renamed.
 
-`checkpoints/step-00000050/` holds DeepSpeed's files and `checkpoint.json`: the step, the settings
-and shards it belongs to, the number of ranks, and every file's size and SHA-256. The name appears
-only when all of that is on disk; what a kill leaves is a `.partial-…` folder that the next start
-removes.
+`checkpoints/step-00000050/` holds a `state-RRRRR.safetensors` from each rank (see `model.state`)
+and `checkpoint.json`: the step, the settings and shards it belongs to, and every file's size and
+SHA-256. The name appears only when all of that is on disk; what a kill leaves is a `.partial-…`
+folder that the next start removes. There is no pointer to the latest: the highest whole step is it.
 
-Nothing else needs saving: dropout is seeded anew each step from (seed, step, rank), and the data
-position is the step.
+Nothing else needs saving: dropout is seeded anew from (seed, step, group of sequences), and the
+data position is the step. So any number of ranks may go on from a checkpoint.
 """
 
-import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from pydantic import ValidationError
+from torch import nn
 
 from model.config import CheckpointConfig, ModelConfig, Settings, TrainConfig
 from model.errors import CheckpointError
+from model.state import capture_share, install_moments, load_weights
+from model.tensor_file import FileRecord, hash_file, reading_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-(\d{8,})")
 _RECORD = "checkpoint.json"
-_TAG = "engine"
 
 
 class Identity(Settings):
@@ -40,20 +43,38 @@ class Identity(Settings):
     """Fingerprint of the shards artifact."""
 
 
-class FileRecord(Settings):
-    """One file of a checkpoint."""
-
-    bytes: int
-    sha256: str
-
-
 class CheckpointRecord(Settings):
     """What `checkpoint.json` says."""
 
     step: int
+    """Steps that are done."""
+    sequences_read: int
+    """Data position: the next step begins with this place of the order of sequences."""
     ranks: int
+    """Ranks that wrote it; any number may read it."""
     identity: Identity
     files: dict[str, FileRecord]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint that this training may go on from."""
+
+    path: Path
+    step: int
+    files: tuple[str, ...]
+
+    def load_weights(self, network: nn.Module) -> None:
+        """Give a network that is not yet in an engine its weights."""
+        for name in self.files:
+            with reading_tensors(self.path / name) as tensors:
+                load_weights(network, tensors)
+
+    def install_moments(self, engine: Any) -> None:
+        """Give the engine over that network AdamW's state; every rank calls it."""
+        with ExitStack() as stack:
+            paths = [self.path / name for name in self.files]
+            install_moments(engine, [stack.enter_context(reading_tensors(p)) for p in paths])
 
 
 class CheckpointFolder:
@@ -69,35 +90,38 @@ class CheckpointFolder:
 
     def save(self, engine: Any, step: int) -> None:
         """Save the engine after `step`; every rank calls it."""
-        target = self.folder / f"step-{step:08d}"
+        rank, ranks = dist.get_rank(), dist.get_world_size()
         aside = self.folder / f".partial-{step:08d}"
-        if dist.get_rank() == 0:
+        if rank == 0:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
         dist.barrier()
-        engine.save_checkpoint(str(aside), tag=_TAG, save_latest=False)
-        dist.barrier()
-        if dist.get_rank() == 0:
-            self._seal(aside, target, step)
+        name = f"state-{rank:05d}.safetensors"
+        record = write_tensors(aside / name, capture_share(engine, rank, ranks))
+        files: list[Any] = [None] * ranks
+        dist.all_gather_object(files, (name, record.bytes, record.sha256))
+        if rank == 0:
+            self._seal(aside, step, {name: FileRecord(bytes=n, sha256=h) for name, n, h in files})
             self._forget_old(step)
         dist.barrier()
 
-    def restore(self, engine: Any) -> int:
-        """Load the newest whole checkpoint into the engine; returns its step, 0 without one.
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, the same on every rank; every rank calls it.
 
         Raises:
-            CheckpointError: it belongs to other settings, shards or another number of ranks.
+            CheckpointError: it belongs to other settings or shards.
         """
         chosen: list[Any] = [None]
         if dist.get_rank() == 0:
             chosen[0] = self._choose()
         dist.broadcast_object_list(chosen)
-        step, problem = chosen[0]
+        step, files, problem = chosen[0]
         if problem:
             raise CheckpointError(problem)
-        if step:
-            engine.load_checkpoint(str(self.folder / f"step-{step:08d}"), tag=_TAG)
-        return int(step)
+        return Checkpoint(self._path(step), step, tuple(files)) if files else None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, in numeric order."""
@@ -106,25 +130,23 @@ class CheckpointFolder:
         names = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in names if match)
 
-    def _choose(self) -> tuple[int, str]:
-        """The step to go on from, and why none may be used (empty: fine)."""
+    def _choose(self) -> tuple[int, list[str], str]:
+        """The step to go on from, its files, and why it may not be used (empty: fine)."""
         for partial in self.folder.glob(".partial-*"):
             shutil.rmtree(partial)
         for step in reversed(self.steps()):
-            path = self.folder / f"step-{step:08d}"
+            path = self._path(step)
             try:
                 record = read_checkpoint(path)
             except CheckpointError as error:
                 logger.warning("%s; going back to an earlier one", error)
                 continue
-            return step, self._misfit(path, record)
-        return 0, ""
+            return step, sorted(record.files), self._misfit(path, record)
+        return 0, [], ""
 
     def _misfit(self, path: Path, record: CheckpointRecord) -> str:
         """Why the checkpoint cannot be used by this run, or nothing."""
         differing = _differences(record.identity, self.identity)
-        if record.ranks != dist.get_world_size():
-            differing.append(f"ranks ({record.ranks} there, {dist.get_world_size()} here)")
         if not differing:
             return ""
         return (
@@ -132,21 +154,18 @@ class CheckpointFolder:
             f"Restore these settings, or choose another work folder to train anew"
         )
 
-    def _seal(self, aside: Path, target: Path, step: int) -> None:
-        files = {
-            str(path.relative_to(aside)): _sync_and_hash(path)
-            for path in sorted(aside.rglob("*"))
-            if path.is_file()
-        }
+    def _seal(self, aside: Path, step: int, files: dict[str, FileRecord]) -> None:
         record = CheckpointRecord(
-            step=step, ranks=dist.get_world_size(), identity=self.identity, files=files
+            step=step,
+            sequences_read=step * self.identity.training.sequences_per_step,
+            ranks=dist.get_world_size(),
+            identity=self.identity,
+            files=files,
         )
-        path = aside / _RECORD
-        path.write_text(record.model_dump_json(indent=1) + "\n")
-        _sync_and_hash(path)
-        for folder in {path.parent for path in aside.rglob("*")}:
-            _sync_folder(folder)
-        if target.exists():  # only a damaged one that `restore` passed over
+        _write_synced(aside / _RECORD, record.model_dump_json(indent=1) + "\n")
+        _sync_folder(aside)
+        target = self._path(step)
+        if target.exists():  # only a damaged one that `newest` passed over
             shutil.rmtree(target)
         aside.rename(target)
         _sync_folder(self.folder)
@@ -157,7 +176,7 @@ class CheckpointFolder:
         for step in past[: -self.config.keep_last]:
             # Renamed first: a kill in the middle must not leave half a checkpoint under its name.
             doomed = self.folder / f".partial-{step:08d}"
-            (self.folder / f"step-{step:08d}").rename(doomed)
+            self._path(step).rename(doomed)
             shutil.rmtree(doomed)
 
 
@@ -175,7 +194,7 @@ def read_checkpoint(folder: Path) -> CheckpointRecord:
         path = folder / name
         if not path.is_file() or path.stat().st_size != expected.bytes:
             raise CheckpointError(f"{path} is missing or not {expected.bytes} bytes long")
-        if _hash(path) != expected.sha256:
+        if hash_file(path) != expected.sha256:
             raise CheckpointError(f"{path} does not have its recorded sha256 {expected.sha256}")
     return record
 
@@ -198,15 +217,11 @@ def _flatten(identity: Identity) -> dict[str, Any]:
     return flat
 
 
-def _sync_and_hash(path: Path) -> FileRecord:
-    with path.open("rb") as file:
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
         os.fsync(file.fileno())
-    return FileRecord(bytes=path.stat().st_size, sha256=_hash(path))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -64,7 +64,7 @@ def launch_command(
     if launcher == "torchrun":
         flags = ["--standalone", f"--nproc-per-node={ranks}", "--max-restarts=0", "-m"]
         return [sys.executable, "-m", "torch.distributed.run", *flags, *module], environment
-    flags = [f"--num_gpus={ranks}", "--master_port", str(_free_port()), "--module"]
+    flags = [f"--num_gpus={ranks}", "--master_port", str(free_port()), "--module"]
     return [sys.executable, _deepspeed_script(), *flags, *module], environment
 
 
@@ -76,7 +76,8 @@ def _deepspeed_script() -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listened on a moment ago."""
     import socket
 
     with socket.socket() as probe:

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     end_with_supervisor()
     stop = StopRequest()
     stop.listen()
+    # DeepSpeed's calls of torch functions that are renamed: nothing that a user could mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         spec = TrainSpec.model_validate_json(path.read_text())

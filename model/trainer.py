@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoints import CheckpointFolder, Identity
+from model.checkpoints import Checkpoint, CheckpointFolder, Identity
 from model.config import TrainSpec
 from model.engine import (
     accumulation_of,
@@ -62,15 +62,14 @@ def train(spec: TrainSpec, stop: StopRequest) -> int:
         )
         validation = Shards(spec.shards, "validation", spec.network.context)
         device = local_device()
-        network = build_gpt2(spec.network, config.seed)
-        engine = build_engine(network, config, ranks)
         accumulation = accumulation_of(config, ranks)
-
         identity = Identity(
             network=spec.network, training=config, shards=shards_identity(spec.shards)
         )
         checkpoints = CheckpointFolder(spec.work / "checkpoints", spec.checkpoints, identity)
-        saved = done = checkpoints.restore(engine)
+        newest = checkpoints.newest()
+        engine = start_engine(spec, newest, ranks)
+        saved = done = newest.step if newest else 0
         losses, metrics = open_logs(spec.work, done) if rank == 0 else (None, None)
         started, first = time.monotonic(), done + 1
 
@@ -79,15 +78,16 @@ def train(spec: TrainSpec, stop: StopRequest) -> int:
                 break
             began = time.monotonic()
             engine.train()
-            seed_dropout(config.seed, step, rank)
             rate = learning_rate_at(config, step)
             set_learning_rate(engine, rate)
             indices = order.step_indices(step)
             predicted = order.predicted_tokens(step)
             loss_sum, norm = 0.0, None
             for micro in range(accumulation):
+                group = micro * ranks + rank
+                seed_dropout(config.seed, step, group)
                 tokens_BT, targets_BT = read_batch(
-                    order.shards, share_of(indices, micro * ranks + rank, config.micro_batch), spec
+                    order.shards, share_of(indices, group, config.micro_batch), spec
                 )
                 # DeepSpeed divides by the micro-batches and averages over the ranks.
                 scale = accumulation * ranks / predicted
@@ -126,6 +126,17 @@ def train(spec: TrainSpec, stop: StopRequest) -> int:
     return done
 
 
+def start_engine(spec: TrainSpec, checkpoint: Checkpoint | None, ranks: int) -> Any:
+    """An engine over the checkpoint's network, or a freshly initialised one."""
+    network = build_gpt2(spec.network, spec.training.seed)
+    if checkpoint is not None:
+        checkpoint.load_weights(network)
+    engine = build_engine(network, spec.training, ranks)
+    if checkpoint is not None:
+        checkpoint.install_moments(engine)
+    return engine
+
+
 def read_batch(shards: Shards, indices: Indices, spec: TrainSpec) -> tuple[Tensor, Tensor]:
     """Tokens and targets (−100: none) of some sequences, int64 (B, T)."""
     tokens, targets = shards.read(indices)
@@ -143,9 +154,12 @@ def share_of(indices: Indices, number: int, size: int) -> Indices:
     return indices[number * size : (number + 1) * size]
 
 
-def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Make dropout a function of (seed, step, rank), so that no generator's state needs saving."""
-    digest = hashlib.blake2b(f"dropout/{seed}/{step}/{rank}".encode(), digest_size=7).digest()
+def seed_dropout(seed: int, step: int, group: int) -> None:
+    """Make dropout a function of (seed, step, group of sequences).
+
+    So no generator's state needs saving, and the number of ranks does not change it.
+    """
+    digest = hashlib.blake2b(f"dropout/{seed}/{step}/{group}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(digest, "little"))
 
 

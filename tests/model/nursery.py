@@ -1,19 +1,21 @@
 """Trainers as forks of one process that has DeepSpeed imported: a start takes 0.3 s, not 5.
 
 Everything after the imports is the real thing: `model.train.main` in a process of its own, which a
-test may kill. Reads paths of specs from standard input; answers each with the child's process id,
-and then with its exit status (negative: the signal).
+test may kill. Reads a number of ranks and a spec's path from standard input; answers with the
+process id of each rank, and then with their exit statuses (negative: the signal).
 """
 
 import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from model.config import TrainSpec
+from model.launch import free_port
 from model.trace import read_steps
 from tests.model.trainings import write_spec
 
@@ -26,25 +28,36 @@ class Nursery:
 
     def start(self, spec: TrainSpec) -> int:
         """Start a trainer; its process id."""
+        (child,) = self.start_ranks(spec, 1)
+        return child
+
+    def start_ranks(self, spec: TrainSpec, ranks: int) -> list[int]:
+        """Start a trainer of several ranks, as a launcher would; their process ids."""
         assert self._server.stdin is not None
-        self._server.stdin.write(f"{write_spec(spec)}\n")
+        self._server.stdin.write(f"{ranks} {write_spec(spec)}\n")
         self._server.stdin.flush()
         return self._answer()
 
     def wait(self) -> int:
         """The exit status of the trainer that was started last."""
+        (status,) = self.wait_ranks()
+        return status
+
+    def wait_ranks(self) -> list[int]:
+        """The exit status of each rank."""
         return self._answer()
 
-    def run(self, spec: TrainSpec) -> int:
-        """Train to the end."""
-        self.start(spec)
-        return self.wait()
+    def run(self, spec: TrainSpec, ranks: int = 1) -> int:
+        """Train to the end; the exit status that all ranks share."""
+        self.start_ranks(spec, ranks)
+        (status,) = set(self.wait_ranks())
+        return status
 
-    def _answer(self) -> int:
+    def _answer(self) -> list[int]:
         assert self._server.stdout is not None
         for line in self._server.stdout:
             if line.startswith("nursery "):
-                return int(line.split()[1])
+                return [int(word) for word in line.split()[1:]]
         raise AssertionError("the nursery died")
 
 
@@ -84,17 +97,39 @@ def _serve() -> None:
     import torch._dynamo  # noqa: F401  an optimizer imports it when it is made
 
     import model.trainer  # noqa: F401  the imports that take seconds
-    from model.train import main
 
     for line in sys.stdin:
+        ranks, path = line.split()
+        children = _fork_ranks(int(ranks), path)
+        _say(children)
+        _say([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+
+
+def _fork_ranks(ranks: int, path: str) -> list[int]:
+    from model.train import main
+
+    port = str(free_port())
+    children = []
+    for rank in range(ranks):
         child = os.fork()
         if not child:
-            os._exit(main(["--spec", line.strip()]))
-        sys.stdout.write(f"nursery {child}\n")
-        sys.stdout.flush()
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        sys.stdout.write(f"nursery {status}\n")
-        sys.stdout.flush()
+            if ranks > 1:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
+                os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+            status = 1  # what an exception gives; forks must not return into the server
+            try:
+                status = main(["--spec", path])
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    return children
+
+
+def _say(numbers: list[int]) -> None:
+    sys.stdout.write(f"nursery {' '.join(map(str, numbers))}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

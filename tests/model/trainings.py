@@ -70,6 +70,19 @@ def make_spec(folder: Path, name: str = "run", **changes: Any) -> TrainSpec:
     )
 
 
+def grid_spec(folder: Path, zero_stage: int, accumulation: int, ranks: int) -> TrainSpec:
+    """A training without dropout whose step of 8 sequences is shared out as asked."""
+    spec = make_spec(
+        folder,
+        zero_stage=zero_stage,
+        sequences_per_step=8,
+        micro_batch=8 // (accumulation * ranks),
+        learning_rate=1e-3,
+        gradient_clip=0.3,
+    )
+    return spec.model_copy(update={"network": spec.network.model_copy(update={"dropout": 0.0})})
+
+
 def write_spec(spec: TrainSpec) -> Path:
     """The spec's file, beside its work folder."""
     path = spec.work.parent / "spec.json"
