@@ -49,7 +49,8 @@ def linear_cross_entropy(
     """`scale` × the sum over N of −log softmax(x wᵀ)[target], a float32 scalar.
 
     Rows of `w_VC` from `vocabulary` on get neither probability nor gradient. Targets of −100 are
-    left out. Under autocast the products run in its dtype; sums are always float32.
+    left out. Under autocast the products run in its dtype; sums are float32 whatever that is
+    (float64 for float64 arguments, and so is the result).
     """
     if torch.is_grad_enabled() and (x_NC.requires_grad or w_VC.requires_grad):
         loss: Tensor = _LinearCrossEntropy.apply(x_NC, w_VC, targets_N, vocabulary, scale)  # type: ignore[no-untyped-call]
@@ -63,6 +64,11 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of sums over products in `dtype`: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def chunk_logits(x_nC: Tensor, w_VC: Tensor, vocabulary: int, buffer_NV: Tensor) -> Tensor:
     """Logits of one chunk in `buffer_NV`, −inf where no token exists. Autocast must be off."""
     logits_nV = torch.mm(x_nC, w_VC.t(), out=buffer_NV[: len(x_nC)])
@@ -74,7 +80,8 @@ def _loss_and_gradients(
     x_NC: Tensor, w_VC: Tensor, targets_N: Tensor, vocabulary: int, scale: float
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     dtype = product_dtype(x_NC)
-    loss = torch.zeros((), dtype=torch.float32, device=x_NC.device)
+    exact = sum_dtype(dtype)
+    loss = torch.zeros((), dtype=exact, device=x_NC.device)
     x_grad_NC = torch.empty_like(x_NC)
     w_grad_VC = torch.zeros_like(w_VC)
     with torch.no_grad(), torch.autocast(x_NC.device.type, enabled=False):
@@ -83,7 +90,7 @@ def _loss_and_gradients(
         for start in range(0, len(x_NC), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             x_nC = x_NC[rows].to(dtype)
-            logits_nV = chunk_logits(x_nC, w_cast_VC, vocabulary, buffer_NV).float()
+            logits_nV = chunk_logits(x_nC, w_cast_VC, vocabulary, buffer_NV).to(exact)
             chunk_loss, slope_nV = _softmax_slope(logits_nV, targets_N[rows], scale)
             loss += chunk_loss
             slope_nV = slope_nV.to(dtype)
@@ -114,7 +121,8 @@ def _loss_only(
     x_NC: Tensor, w_VC: Tensor, targets_N: Tensor, vocabulary: int, scale: float
 ) -> Tensor:
     dtype = product_dtype(x_NC)
-    loss = torch.zeros((), dtype=torch.float32, device=x_NC.device)
+    exact = sum_dtype(dtype)
+    loss = torch.zeros((), dtype=exact, device=x_NC.device)
     with torch.no_grad(), torch.autocast(x_NC.device.type, enabled=False):
         w_cast_VC = w_VC.to(dtype)
         buffer_NV = x_NC.new_empty(min(CHUNK_TOKENS, len(x_NC)), len(w_VC), dtype=dtype)
@@ -122,7 +130,9 @@ def _loss_only(
             rows = slice(start, start + CHUNK_TOKENS)
             kept_n = targets_N[rows] != IGNORED
             index_n1 = torch.where(kept_n, targets_N[rows], 0).unsqueeze(1)
-            logits_nV = chunk_logits(x_NC[rows].to(dtype), w_cast_VC, vocabulary, buffer_NV).float()
+            logits_nV = chunk_logits(x_NC[rows].to(dtype), w_cast_VC, vocabulary, buffer_NV).to(
+                exact
+            )
             target_logit_n = logits_nV.gather(1, index_n1).squeeze(1)
             nll_n = log_sum_exp(logits_nV) - target_logit_n
             loss += (nll_n * (kept_n.to(nll_n.dtype) * scale)).sum()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model import export
 from model.config import ModelConfig
 from model.errors import WeightsError
 from model.export import export_model, import_model, read_config
@@ -91,6 +92,9 @@ def test_names_without_prefix_and_old_masks_are_read(
         ("tie_word_embeddings", False),
         ("model_type", "llama"),
         ("n_inner", 5),
+        ("pruned_heads", {"0": [1]}),
+        ("quantization_config", {"bits": 8}),
+        ("attn_pdrop", 0.3),
     ],
 )
 def test_what_is_not_supported_is_refused(
@@ -117,6 +121,50 @@ def test_damaged_folders_are_named(folder: Path, tmp_path: Path) -> None:
         export_model(
             CONFIG, import_model(folder).state_dict(), tmp_path, vocabulary_folder=tmp_path
         )
+
+
+def test_a_config_of_nonsense_is_refused(folder: Path, tmp_path: Path) -> None:
+    good = json.loads((folder / "config.json").read_text())
+    for change in ({"n_embd": "wide"}, {"n_layer": None}, {"n_head": 0}, {"attn_pdrop": "x"}):
+        (tmp_path / "config.json").write_text(json.dumps(good | change))
+        with pytest.raises(WeightsError, match=r"config\.json"):
+            read_config(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(WeightsError, match="expected a JSON object"):
+        read_config(tmp_path)
+
+
+def test_an_export_that_went_wrong_is_found(
+    network: GPT2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bit that changes between the network and the disk, and a config that does not fit."""
+    write = export.write_tensors
+
+    def write_badly(path: Path, *arguments: Any) -> None:
+        write(path, *arguments)
+        written = bytearray(path.read_bytes())
+        written[-1] ^= 1
+        path.write_bytes(written)
+
+    monkeypatch.setattr(export, "write_tensors", write_badly)
+    with pytest.raises(WeightsError, match=r"differs from the network in wte\.weight|wpe"):
+        export_model(CONFIG, network.state_dict(), tmp_path, vocabulary_folder=None)
+    monkeypatch.undo()
+    theirs = export.hugging_face_config(CONFIG) | {"n_head": 4}
+    monkeypatch.setattr(export, "hugging_face_config", lambda _config: theirs)
+    with pytest.raises(WeightsError, match="has another config"):
+        export_model(CONFIG, network.state_dict(), tmp_path, vocabulary_folder=None)
+
+
+def test_weights_that_are_not_numbers_are_exported_as_they_are(
+    network: GPT2, tmp_path: Path
+) -> None:
+    """A training that went astray is kept to be looked at: NaN and −0 are bits like others."""
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    weights["ln_f.weight"][:3] = torch.tensor([float("nan"), float("-inf"), -0.0])
+    export_model(CONFIG, weights, tmp_path, vocabulary_folder=None)
+    back = import_model(tmp_path).ln_f.weight
+    assert torch.equal(back.view(torch.int32), weights["ln_f.weight"].view(torch.int32))
 
 
 def test_logits_equal_those_of_transformers(network: GPT2, folder: Path, transformers: Any) -> None:
