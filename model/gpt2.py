@@ -14,34 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.cache import Cache
 from model.config import ModelConfig
 from model.head import linear_cross_entropy
 
 LAYER_NORM_EPSILON = 1e-5  # OpenAI's and Hugging Face's
 WEIGHT_DEVIATION = 0.02  # Radford et al. 2018, section 4.1
 POSITION_DEVIATION = {"openai": 0.01, "hf": 0.02}
-
-
-class Cache:
-    """Keys and values of the tokens seen so far, for generation: 2 × layers × (B, H, T, D)."""
-
-    def __init__(self, layers: int) -> None:
-        self.keys: list[Tensor | None] = [None] * layers
-        self.values: list[Tensor | None] = [None] * layers
-
-    @property
-    def length(self) -> int:
-        """Tokens it holds."""
-        return 0 if self.keys[0] is None else int(self.keys[0].shape[2])
-
-    def extend(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Append one layer's new keys and values and return all of them."""
-        old_keys, old_values = self.keys[layer], self.values[layer]
-        if old_keys is not None and old_values is not None:
-            k_BHTD = torch.cat((old_keys, k_BHTD), 2)
-            v_BHTD = torch.cat((old_values, v_BHTD), 2)
-        self.keys[layer], self.values[layer] = k_BHTD, v_BHTD
-        return k_BHTD, v_BHTD
 
 
 class Attention(nn.Module):

@@ -189,19 +189,26 @@ def test_their_export_is_read(transformers: Any, tmp_path: Path) -> None:
     assert difference.abs().max() < 1e-5
 
 
-def test_greedy_text_equals_that_of_transformers(folder: Path, transformers: Any) -> None:
+@pytest.mark.parametrize("prompt", [[50256], [464, 3290, 318], list(range(100, 1100, 10))])
+def test_greedy_text_equals_that_of_transformers(
+    folder: Path, transformers: Any, prompt: list[int]
+) -> None:
+    """Token for token, up to the context's last one."""
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    prompt = [464, 3290, 318]
     tokens = theirs.generate(
         torch.tensor([prompt]),
-        attention_mask=torch.ones(1, 3, dtype=torch.long),
-        max_new_tokens=20,
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=60,
         do_sample=False,
         pad_token_id=50256,
+        eos_token_id=None,
     )[0].tolist()
-    ours = generate_tokens(import_model(folder), prompt, max_new_tokens=20, temperature=0)
-    assert ours[0] == tokens[3:]
-    assert len(set(ours[0])) > 1
+    (ours,) = generate_tokens(
+        import_model(folder), prompt, max_new_tokens=60, temperature=0, end=-1
+    )
+    assert ours == tokens[len(prompt) :]
+    assert len(ours) == 60
+    assert len(set(ours)) > 1
 
 
 TEXTS = [

@@ -7,8 +7,9 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
+from model.cache import Cache
 from model.config import PRESETS, ModelConfig
-from model.gpt2 import GPT2, Cache, build_gpt2
+from model.gpt2 import GPT2, build_gpt2
 from tests.model.trainings import CONTEXT, NETWORK, VOCABULARY
 
 PUBLISHED = {"124M": 124_439_808, "355M": 354_823_168, "774M": 774_030_080, "1558M": 1_557_611_200}
@@ -85,7 +86,7 @@ def test_later_tokens_change_nothing_before_them() -> None:
 def test_cache_gives_the_same_states(pieces: list[int]) -> None:
     network = build_gpt2(NETWORK, seed=0).eval()
     tokens = torch.randint(0, VOCABULARY, (2, CONTEXT))
-    cache = Cache(NETWORK.layers)
+    cache = Cache(NETWORK.layers, CONTEXT)
     with torch.no_grad():
         parts = [network.hidden_states(part, cache) for part in tokens.split(pieces, dim=1)]
         whole = network.hidden_states(tokens)
