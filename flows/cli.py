@@ -17,6 +17,8 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 
+from flows.cli_features import register_features
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -448,6 +450,9 @@ def generate(
         sys.stdout.write(text + "\n")
 
 
+register_features(app)
+
+
 @app.command
 def serve(
     *,
@@ -580,9 +585,9 @@ def _artifact_or_score(store: Store, reference: str) -> Artifact:
 
 
 def _model_folder(store: Path, model: str) -> Path:
-    if (Path(model) / "config.json").is_file():
-        return Path(model)
-    return _store(store).find(model).path
+    from flows.show import model_folder
+
+    return model_folder(store, model)
 
 
 def _stopped() -> int:

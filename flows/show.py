@@ -175,6 +175,15 @@ def print_fidelity(console: Console, artifact: Artifact, *, as_json: bool) -> No
         console.print(f"[dim]{note}[/]", highlight=False)
 
 
+def model_folder(store: Path, model: str) -> Path:
+    """The folder of a model: one that a path names, or an artifact of the store."""
+    from flows.running import store_of
+
+    if (Path(model) / "config.json").is_file():
+        return Path(model)
+    return store_of(store).find(model).path
+
+
 def generate_text(
     folder: Path,
     prompt: str,

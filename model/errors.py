@@ -4,6 +4,7 @@ ModelError              anything a user can mend; its message says what, where a
 ├── SettingsError       settings that contradict one another or the launcher
 ├── ShardsError         token shards are missing, of the wrong kind, or hold impossible tokens
 ├── CheckpointError     a checkpoint is damaged or belongs to other shards or settings
+├── TextsError          a file of texts is missing, damaged, or a row of it holds no text
 └── WeightsError        a folder of weights or vocabulary is missing, damaged or unsupported
 """
 
@@ -22,6 +23,10 @@ class ShardsError(ModelError):
 
 class CheckpointError(ModelError):
     """A checkpoint is damaged or belongs to other shards or settings."""
+
+
+class TextsError(ModelError):
+    """A file of texts is missing, damaged, or a row of it holds no text."""
 
 
 class WeightsError(ModelError):

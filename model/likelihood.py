@@ -56,7 +56,7 @@ class GPT2Scorer:
         answers: list[Answer | None] = [None] * len(requests)
         masked = torch.tensor(sorted(set(masked_ids)), dtype=torch.long, device=self.device)
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i]), i))
-        for batch in _batches(order, [len(r) for r in requests]):
+        for batch in length_batches(order, [len(r) for r in requests]):
             found = self._score(
                 [requests[i] for i in batch], [scored_from[i] for i in batch], masked
             )
@@ -121,7 +121,7 @@ def _argmax_without(logits_nV: Tensor, masked: Tensor) -> Tensor:
     return best_n
 
 
-def _batches(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+def length_batches(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
     """Groups of consecutive requests, longest first, of at most `BATCH_TOKENS` with padding."""
     batch: list[int] = []
     for i in order:

@@ -10,6 +10,7 @@ Tensors are mapped from the file, not read into memory.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _MAX_INDEX_BYTES = 64 * 2**20  # of a network of a million tensors; GPT-2 XL has 580
+_BYTES = {"F32": 4, "I64": 8}
 _READABLE = {"F32", "F16", "BF16"}
 """Number formats that float32 holds without loss."""
 
@@ -41,20 +43,34 @@ def write_tensors(
         tensor_of: gives a tensor by its name: float32, on the CPU, of the shape promised. It is
             called once for each, and the tensor is let go before the next.
     """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name in sorted(shapes):
-        start, end = end, end + 4 * torch.Size(shapes[name]).numel()
-        header[name] = {"dtype": "F32", "shape": list(shapes[name]), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    ordered = {name: ("F32", shapes[name]) for name in sorted(shapes)}
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(shapes):
+        file.write(header_bytes(ordered, {"format": "pt"}))
+        for name in ordered:
             tensor = tensor_of(name)
             assert tensor.dtype == torch.float32
             assert tuple(tensor.shape) == shapes[name], name
             file.write(tensor.contiguous().numpy().astype("<f4", copy=False).data)
+
+
+def header_bytes(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> bytes:
+    """What stands before the tensors' bytes, which follow in the order given.
+
+    Args:
+        tensors: each one's number format, `F32` or `I64`, and shape. For safetensors' own order:
+            wider formats first, then by name.
+        metadata: goes into the header.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, (kind, shape) in tensors.items():
+        start, end = end, end + _BYTES[kind] * math.prod(shape)
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 class WeightsFolder:
