@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 from rich.markup import escape
 
+from flows import cli_lineage
 from flows.cli_features import register_features
+from flows.terminal import console
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_STOPPED = 130
-
-_LOG_WIDTH = 120
-"""Columns of tables that go to a file or a pipe."""
 
 app = App(
     name="webtext",
@@ -473,6 +471,9 @@ def serve(
     serve_pipeline(console(), _settings(Options(profile, set_, store, workers, {})), cron)
 
 
+cli_lineage.register(app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -485,12 +486,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  every error becomes one clear message here
         return _explain(error, debug="--debug" in given)
     return outcome if isinstance(outcome, int) else 0
-
-
-def console() -> Console:
-    """Where the run is told about: standard error, so that results can be piped."""
-    out = Console(stderr=True, soft_wrap=True)
-    return out if out.is_terminal else Console(stderr=True, soft_wrap=True, width=_LOG_WIDTH)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def find_garbage(store: Store, keep_runs: int) -> list[Garbage]:
         for folder in store.folders()
         if (reason := _why_garbage(folder, reached)) is not None
     ]
+    garbage += _stale_indexes(store, reached)
     kept_ids = {run.run_id for run in kept}
     for run in runs:
         if run.run_id not in kept_ids:
@@ -81,6 +82,17 @@ def _kept_runs(runs: list[Run], keep: int) -> list[Run]:
             seen[kind] = seen.get(kind, 0) + 1
             kept.append(run)
     return kept
+
+
+def _stale_indexes(store: Store, reached: set[str]) -> list[Garbage]:
+    """Indexes of artifacts that are gone or going."""
+    kept = {f"{label.partition('/')[0]}-{label.rpartition('-')[2]}" for label in reached}
+    found = sorted((store.root / "index").glob("*"))
+    return [
+        Garbage(folder, "index of an artifact that no kept run uses", folder_bytes(folder))
+        for folder in found
+        if folder.name not in kept
+    ]
 
 
 def _why_garbage(folder: Path, reached: set[str]) -> str | None:

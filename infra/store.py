@@ -4,6 +4,7 @@
     STORE/STAGE/NAME-FINGERPRINT12/.work/           unfinished: lease and scratch of its writer
     STORE/runs/RUN_ID.json                          what each run made and reused
     STORE/plans/                                    estimates of runs
+    STORE/index/                                    indexes that can be made again
 
 Equal identity gives the same folder, so "is it there already?" is the whole of caching.
 """
@@ -32,7 +33,7 @@ from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Mak
 
 WORK_NAME = ".work"
 _DIGITS = 12
-_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events"}
+_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index"}
 
 
 @dataclass(frozen=True)

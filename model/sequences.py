@@ -208,16 +208,15 @@ class Order:
         """Targets of the whole step, by which its loss is divided."""
         return sum(self.shards.predicted(int(index)) for index in self.step_indices(step))
 
-    def steps_of(self, index: int, steps: int) -> list[int]:
-        """The steps up to `steps` that read sequence `index`, in order."""
+    def steps_of(self, indices: Indices, steps: int) -> Indices:
+        """The steps up to `steps` that read any of these sequences, each once, in order."""
         epochs = -(-steps * self.sequences_per_step // self.shards.sequences)
-        found = []
+        found = [np.empty(0, dtype=np.int64)]
         for epoch in range(epochs):
-            place = int(self._epoch(epoch).inverse(np.array([index], dtype=np.int64))[0])
-            step = (epoch * self.shards.sequences + place) // self.sequences_per_step + 1
-            if step <= steps:
-                found.append(step)
-        return found
+            places = epoch * self.shards.sequences + self._epoch(epoch).inverse(indices)
+            found.append(places // self.sequences_per_step + 1)
+        read = np.unique(np.concatenate(found))
+        return read[read <= steps]
 
     def _epoch(self, epoch: int) -> Permutation:
         key = f"sequences/{self.seed}/{epoch}".encode()
@@ -251,7 +250,8 @@ def steps_of_sequence(
 ) -> list[int]:
     """The steps (1 to `steps`) of a training run that read the sequence at `address`."""
     shards = Shards(folder, "train", context)
-    return Order(shards, seed, sequences_per_step).steps_of(shards.index(address), steps)
+    index = np.array([shards.index(address)], dtype=np.int64)
+    return [int(step) for step in Order(shards, seed, sequences_per_step).steps_of(index, steps)]
 
 
 def shards_identity(folder: Path) -> str:

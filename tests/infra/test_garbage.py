@@ -97,3 +97,18 @@ def test_lineage_is_the_tree_of_the_manifests(tmp_path: Path) -> None:
     for path in sorted(remove_folder.rglob("*"), reverse=True):
         path.unlink()
     assert upstream(store, documents).parents[0].kind == "missing"
+
+
+def test_an_index_goes_with_its_artifact(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    links = made(store)
+    recorded(store, [links.label])
+    kept = tmp_path / "index" / f"links-{links.fingerprint[:12]}"
+    stale = tmp_path / "index" / "links-0123456789ab"
+    for folder in (kept, stale):
+        write_atomic(folder / "keys.npy", b"x")
+    [piece] = find_garbage(store, 1)
+    assert piece.path == stale
+    remove(piece)
+    assert kept.is_dir()
+    assert not stale.exists()

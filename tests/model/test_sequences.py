@@ -82,7 +82,9 @@ def test_every_epoch_visits_every_sequence_once(seed: int, per_step: int) -> Non
         assert sorted(visited[epoch * 23 : (epoch + 1) * 23].tolist()) == list(range(23))
     for index in (0, 11, 22):
         places = np.flatnonzero(visited == index)
-        assert order.steps_of(index, steps) == (places // per_step + 1).tolist()
+        assert order.steps_of(np.array([index]), steps).tolist() == sorted(
+            {*(places // per_step + 1)}
+        )
 
 
 class _Stub(Shards):

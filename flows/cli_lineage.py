@@ -1,0 +1,69 @@
+"""The commands that follow data to evaluation and back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from flows.terminal import console
+
+StoreRequired = Annotated[
+    Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
+]
+JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
+DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
+RunOption = Annotated[
+    str | None,
+    Parameter(name="--run", help="Which build: a run, or an artifact of it. Default: the newest."),
+]
+
+
+def register(app: App) -> None:
+    """Add the commands."""
+    app.command(trace)
+
+
+def trace(
+    subject: str,
+    *,
+    run: RunOption = None,
+    show: Annotated[
+        Literal["text", "page"] | None,
+        Parameter(help="Print a link's extracted text, or its page as it was sent."),
+    ] = None,
+    limit: Annotated[int, Parameter(help="Links or documents that a list has; 0: all.")] = 20,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001  read by `main`
+) -> None:
+    """Follow anything up to its submissions and down to the scores that stand on it.
+
+    Args:
+        subject: a URL, a domain, a submission's id, a link_id, a token of a shard
+            (train/shard-00003-000.npy@5120), steps of a training (model/demo-3f9c@17 or @17-20), an
+            item of a benchmark (lambada#5), a score (lambada_acc, scores/...) or any artifact.
+    """
+    from flows.running import store_of
+    from flows.trace import Desk, link_of
+
+    desk = Desk(store_of(store), run, _told)
+    answer = desk.ask(subject, limit)
+    if show == "text":
+        sys.stdout.write(desk.text(link_of(answer, subject)) + "\n")
+    elif show == "page":
+        sys.stdout.buffer.write(desk.page(link_of(answer, subject)))
+    elif json:
+        sys.stdout.write(answer.model_dump_json(indent=2) + "\n")
+    else:
+        from flows.trace_show import trace_tree
+
+        console().print(trace_tree(answer))
+
+
+def _told(label: str, done: int, total: int) -> None:
+    """Say that an index is being made: the first question to a large store waits for it."""
+    if done == 1 and total > 1:
+        console().print(f"[dim]indexing {label}, once[/]", highlight=False)

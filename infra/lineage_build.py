@@ -1,0 +1,230 @@
+"""Builds: which artifacts of a store belong together, from the dumps to the scores.
+
+A *build* is one way through the corpus stages: the artifact furthest down it (the shards, once they
+are made) and everything that was made from, by the role it was read in. Models were trained on a
+build, scores stand on models. All of it is read from the manifests; nothing else is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from infra.errors import StoreError
+from infra.manifest import MANIFEST_NAME, Manifest
+from infra.runs import Run, read_runs
+from infra.store import Store
+
+CORPUS_STAGES = (
+    "submissions", "rows", "links", "row-pages", "captures", "pages", "documents", "signatures",
+    "duplicates", "corpus", "shards",
+)  # fmt: skip
+"""Stages of a build, in their order: from submissions, or from the rows of an existing corpus."""
+
+_EARLIER = "earlier_"
+"""How the roles begin in which a build reads artifacts of earlier builds."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A finished artifact and its manifest."""
+
+    label: str
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def stage(self) -> str:
+        """The stage that made it."""
+        return self.manifest.identity.stage
+
+    def inputs(self, role: str) -> list[str]:
+        """Labels of the artifacts that it read in a role."""
+        return [
+            entry.name
+            for entry in self.manifest.identity.inputs
+            if entry.kind == "artifact" and entry.role == role
+        ]
+
+    def parts(self, table: str) -> list[Path]:
+        """The files of one of its tables, a partition each, in their order."""
+        found = [file.path for file in self.manifest.files if file.path.startswith(f"{table}/")]
+        return [self.folder / path for path in sorted(found)]
+
+    def part(self, table: str, partition: int) -> Path:
+        """The file of one partition of a table."""
+        return self.folder / table / f"part-{partition:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class Build:
+    """The artifacts of one way from the dumps to the shards, and what was made of them."""
+
+    tip: Known
+    """The artifact furthest down."""
+    by_role: Mapping[str, Known]
+    """Itself and what it was made from, by the role in which it is read: `links`, ..."""
+    earlier: Mapping[str, Sequence[Known]]
+    """Artifacts of earlier builds that documents were matched against, by their stage."""
+    models: Sequence[Known] = ()
+    scores: Mapping[str, Sequence[Known]] = field(default_factory=dict)
+    """Scores by the label of the model that they are of."""
+
+    def get(self, role: str) -> Known | None:
+        """The artifact read in a role; None where the build has none, or it is gone."""
+        return self.by_role.get(role)
+
+    def need(self, role: str) -> Known:
+        """The artifact read in a role. Raises StoreError where there is none."""
+        found = self.by_role.get(role)
+        if found is None:
+            raise StoreError(
+                f"the build of {self.tip.label} has no {role} in the store: it was never made, or "
+                "was removed; give the run's command again to make it"
+            )
+        return found
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions its links are dealt to."""
+        return len(self.need("links").parts("links"))
+
+    def labels(self) -> dict[str, str]:
+        """The corpus artifacts by the stages' names, in their order."""
+        found = {known.stage: known.label for known in self.by_role.values()}
+        return {stage: found[stage] for stage in CORPUS_STAGES if stage in found}
+
+
+class Library:
+    """Every finished artifact of a store, by label; each manifest is read once."""
+
+    def __init__(self, store: Store) -> None:
+        """Read the manifests. Raises CorruptArtifact where one cannot be read."""
+        self.store = store
+        self.known = {
+            f"{folder.parent.name}/{folder.name}": Known(
+                f"{folder.parent.name}/{folder.name}", folder, Manifest.read(folder)
+            )
+            for folder in store.folders()
+            if (folder / MANIFEST_NAME).is_file()
+        }
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The records of runs, oldest first."""
+        return read_runs(self.store.root)
+
+    @cached_property
+    def users(self) -> dict[str, list[Known]]:
+        """What was made directly from each artifact, by its label."""
+        found: dict[str, list[Known]] = {label: [] for label in self.known}
+        for known in self.known.values():
+            for entry in known.manifest.identity.inputs:
+                if entry.kind == "artifact" and entry.name in found:
+                    found[entry.name].append(known)
+        return found
+
+    @cached_property
+    def builds(self) -> list[Build]:
+        """All builds, that of the newest run first."""
+        tips = [known for known in self.known.values() if self._is_tip(known)]
+        return [self._build(tip) for tip in sorted(tips, key=self._age, reverse=True)]
+
+    def build_of(self, reference: str | None) -> Build:
+        """The newest build, or that of a run's id or of any artifact made in it.
+
+        Raises:
+            StoreError: there is none.
+        """
+        if not self.builds:
+            raise StoreError(f"{self.store.root} holds no corpus yet; `webtext run` makes one")
+        if reference is None:
+            return self.builds[0]
+        wanted = self._labels_of(reference)
+        for build in self.builds:
+            if wanted & {known.label for known in self._members(build)}:
+                return build
+        raise StoreError(
+            f"{reference} is part of no build; `webtext runs` lists runs and artifacts"
+        )
+
+    def build_of_model(self, model: Known) -> Build | None:
+        """The build that a model was trained on; None where its shards are gone."""
+        return next((b for b in self.builds if model in b.models), None)
+
+    def below(self, label: str) -> Iterator[Known]:
+        """Everything made from an artifact, directly or not, each once, nearest first."""
+        waiting, seen = [label], {label}
+        while waiting:
+            for user in self.users.get(waiting.pop(0), []):
+                if user.label not in seen:
+                    seen.add(user.label)
+                    waiting.append(user.label)
+                    yield user
+
+    def _labels_of(self, reference: str) -> set[str]:
+        run = next((run for run in self.runs if run.run_id == reference), None)
+        if run is not None:
+            chain = [use.artifact for use in run.uses]
+            furthest = [label for label in chain if label.split("/")[0] in CORPUS_STAGES]
+            return set(furthest[-1:])
+        artifact = self.store.find(reference)
+        return {artifact.label}
+
+    def _members(self, build: Build) -> Iterator[Known]:
+        yield from build.by_role.values()
+        yield from build.models
+        for scores in build.scores.values():
+            yield from scores
+
+    def _is_tip(self, known: Known) -> bool:
+        if known.stage not in CORPUS_STAGES:
+            return False
+        return not any(
+            user.stage in CORPUS_STAGES and known.label in _plain_inputs(user)
+            for user in self.users[known.label]
+        )
+
+    def _age(self, known: Known) -> tuple[str, str]:
+        """When a run last used it, and when it was made: what is newest sorts last."""
+        used = [run.run_id for run in self.runs for use in run.uses if use.artifact == known.label]
+        return (used[-1] if used else "", known.manifest.maker.finished_at)
+
+    def _build(self, tip: Known) -> Build:
+        by_role: dict[str, Known] = {}
+        self._gather(tip.stage, tip, by_role)
+        earlier: dict[str, list[Known]] = {}
+        for known in by_role.values():
+            for entry in known.manifest.identity.inputs:
+                if entry.role.startswith(_EARLIER) and entry.name in self.known:
+                    stage = entry.role.removeprefix(_EARLIER)
+                    earlier.setdefault(stage, []).append(self.known[entry.name])
+        models = tuple(user for user in self.users[tip.label] if user.stage == "model")
+        return Build(
+            tip,
+            by_role,
+            earlier,
+            models,
+            {
+                model.label: tuple(
+                    user for user in self.users[model.label] if user.stage == "scores"
+                )
+                for model in models
+            },
+        )
+
+    def _gather(self, role: str, known: Known, by_role: dict[str, Known]) -> None:
+        if role in by_role:
+            return
+        by_role[role] = known
+        for entry in known.manifest.identity.inputs:
+            above = self.known.get(entry.name)
+            if above is not None and not entry.role.startswith(_EARLIER):
+                self._gather(entry.role, above, by_role)
+
+
+def _plain_inputs(known: Known) -> set[str]:
+    inputs = known.manifest.identity.inputs
+    return {entry.name for entry in inputs if not entry.role.startswith(_EARLIER)}

@@ -1,0 +1,136 @@
+"""From a score, an item of a benchmark or any artifact: up to the dumps and down to the scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.errors import StoreError
+from infra.lineage_answers import ArtifactTrace, Made, ScoreLine, ScoreTrace
+from infra.lineage_build import CORPUS_STAGES, Build, Known, Library
+from infra.lineage_tables import find_rows
+from infra.lineage_trace import score_lines
+from infra.manifest import InputRecord
+
+_SETTINGS = ("steps", "sequences_per_step", "learning_rate", "seed", "dtype")
+
+
+def trace_score(
+    library: Library, scores: Known, column: str | None = None, item: int | None = None
+) -> ScoreTrace:
+    """What a scores artifact says, and everything that it was made from.
+
+    Args:
+        library: the store's artifacts.
+        scores: the artifact.
+        column: the column of the score table that is meant; all of its columns by default.
+        item: an item of the benchmark's file, counted from 0.
+
+    Raises:
+        StoreError: it holds no such column or item.
+    """
+    model = next(iter(scores.inputs("scored_model")), None)
+    known = library.known.get(model) if model else None
+    build = library.build_of_model(known) if known else None
+    lines = [
+        line
+        for line in score_lines(scores, model or "a model from outside")
+        if column in (None, line.column)
+    ]
+    if not lines:
+        raise StoreError(f"{scores.label} holds no column {column}")
+    training = known.manifest.identity.config.get("training", {}) if known else {}
+    return ScoreTrace(
+        scores=tuple(lines),
+        artifact=scores.label,
+        items=tuple(_items(scores, item)) if item is not None else (),
+        benchmark=_named(scores, "benchmark"),
+        model=model or ", ".join(_named(scores, "scored_model")),
+        steps=training.get("steps"),
+        made_from=tuple(_made(build)) if build else (),
+        dumps=_outside(build) if build else (),
+        training={name: training[name] for name in _SETTINGS if name in training},
+        runs=_runs(library, scores.label),
+    )
+
+
+def trace_artifact(library: Library, known: Known) -> ArtifactTrace:
+    """An artifact, what it was made from, and all that was made from it."""
+    below = list(library.below(known.label))
+    scores: list[ScoreLine] = []
+    for user in [known, *below]:
+        if user.stage == "scores":
+            model = next(iter(user.inputs("scored_model")), "a model from outside")
+            scores += score_lines(user, model)
+    return ArtifactTrace(
+        artifact=known.label,
+        stage=known.stage,
+        made_from=tuple(_name(entry) for entry in known.manifest.identity.inputs),
+        made_of_it=tuple(user.label for user in below),
+        scores=tuple(scores),
+        runs=_runs(library, known.label),
+    )
+
+
+def newest_scores(library: Library, benchmark: str, build: Build | None) -> Known:
+    """The newest scores of a benchmark, of a build where one is given.
+
+    Raises:
+        StoreError: there are none.
+    """
+    wanted = None if build is None else {s.label for of in build.scores.values() for s in of}
+    for run in reversed(library.runs):
+        for known in (library.known.get(use.artifact) for use in run.uses):
+            if known is None or known.stage != "scores":
+                continue
+            named = known.manifest.identity.config.get("benchmark") == benchmark
+            if named and (wanted is None or known.label in wanted):
+                return known
+    raise StoreError(f"no run in {library.store.root} has scored {benchmark}")
+
+
+def _made(build: Build) -> list[Made]:
+    """The build's stages, the last first."""
+    found = []
+    labels = build.labels()
+    for stage in reversed(CORPUS_STAGES):
+        known = next((k for k in build.by_role.values() if k.label == labels.get(stage)), None)
+        if known is not None:
+            counts = known.manifest.counts
+            found.append(
+                Made(
+                    stage=stage,
+                    artifact=known.label,
+                    rows_in=counts.get("rows_in"),
+                    rows_out=counts.get("rows_out"),
+                    losses={k: v for k, v in counts.get("losses", {}).items() if v},
+                )
+            )
+    return found
+
+
+def _items(scores: Known, item: int) -> list[dict[str, Any]]:
+    path = scores.folder / "items.parquet"
+    found = list(find_rows(path, "item", [item]))
+    if not found:
+        raise StoreError(f"{scores.label} has no item {item}; items are counted from 0")
+    return found
+
+
+def _outside(build: Build) -> tuple[str, ...]:
+    """The files at the beginning: those of the first stage, or of what made them."""
+    first = build.get("submissions") or build.get("rows") or build.tip
+    return tuple(_name(entry) for entry in first.manifest.identity.inputs)
+
+
+def _named(known: Known, role: str) -> tuple[str, ...]:
+    return tuple(_name(entry) for entry in known.manifest.identity.inputs if entry.role == role)
+
+
+def _name(entry: InputRecord) -> str:
+    if entry.kind == "artifact":
+        return entry.name
+    return f"{entry.name} (sha256 {entry.fingerprint[:12]}…)"
+
+
+def _runs(library: Library, label: str) -> tuple[str, ...]:
+    return tuple(run.run_id for run in library.runs if any(u.artifact == label for u in run.uses))
