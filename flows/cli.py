@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
 
-from flows import cli_lineage
 from flows.cli_features import register_features
+from flows.cli_lineage import register_lineage
 from flows.terminal import console
 
 if TYPE_CHECKING:
@@ -471,7 +471,7 @@ def serve(
     serve_pipeline(console(), _settings(Options(profile, set_, store, workers, {})), cron)
 
 
-cli_lineage.register(app)
+register_lineage(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,8 +21,8 @@ RunOption = Annotated[
 ]
 
 
-def register(app: App) -> None:
-    """Add the commands."""
+def register_lineage(app: App) -> None:
+    """Add the commands to the command line."""
     app.command(trace)
 
 
