@@ -74,7 +74,8 @@ class Estimate(BaseModel):
     host: str
     workers: int
     cores: int
-    sample: Sample
+    sample: Sample | None
+    """None where there are no dumps, and training alone is estimated."""
     stages: tuple[StageEstimate, ...]
 
     @property
@@ -120,6 +121,62 @@ def estimate_run(
         cores=cores,
         sample=sample,
         stages=tuple(stages),
+    )
+
+
+def estimate_training(
+    profile: Profile, figures: Figures, *, cores: int, host: str, made_at: str
+) -> Estimate:
+    """Estimate a profile's training alone, on shards that are there."""
+    return Estimate(
+        profile=profile.name,
+        made_at=made_at,
+        host=host,
+        workers=profile.runtime.workers,
+        cores=cores,
+        sample=None,
+        stages=(training_stage(profile, figures, math.inf),),
+    )
+
+
+def training_stage(profile: Profile, figures: Figures, held_out_tokens: float) -> StageEstimate:
+    """The trainer: its steps, and the validation between them at a third of their cost.
+
+    Args:
+        profile: has the steps.
+        figures: has the machine's speed.
+        held_out_tokens: tokens of the validation split.
+    """
+    network, training = profile.model, profile.train
+    tokens = training.steps * training.sequences_per_step * network.context
+    validations = 0
+    if every := training.validation_every_steps:
+        validations = training.steps // every + (training.steps % every > 0)
+    sequences = min(training.validation_sequences, held_out_tokens / network.context)
+    validated = validations * sequences * network.context
+    flops, start = figures["flops"], figures["training_start_s"]
+    busy = step_operations(network, 1) * (tokens + validated / 3) / flops.value
+    logits = training.micro_batch * network.context * network.padded_vocabulary * 4
+    kept = profile.checkpoints.keep_last + len(profile.checkpoints.milestones)
+    parameters, ranks = network.parameters, profile.runtime.ranks
+    return StageEstimate(
+        stage="model",
+        rows_in=training.steps,
+        rows_out=training.steps,
+        parallel=ranks,
+        seconds=start.value + busy,
+        memory_bytes=ranks * (PROCESS_BYTES * 2 + PARAMETER_BYTES * parameters + logits),
+        disk_bytes=parameters * 4 + _VOCABULARY_BYTES,
+        scratch_bytes=parameters * _CHECKPOINT_BYTES * kept,
+        tokens=tokens,
+        bound_by="work" if busy > start.value else "start",
+        sources={
+            "time": f"(6 N + 12 L C T) operations a token; {flops.source}",
+            "start": start.source,
+            "memory": f"{PARAMETER_BYTES} bytes a parameter and a micro-batch's logits",
+            "disk": f"weights and vocabulary; while it trains {kept} checkpoints besides",
+            "rows": "the profile's steps",
+        },
     )
 
 
@@ -170,39 +227,9 @@ class _Planner:
         )
 
     def training(self) -> StageEstimate:
-        """The trainer: its steps, and the validation between them at a third of their cost."""
-        network, training = self._profile.model, self._profile.train
-        tokens = training.steps * training.sequences_per_step * network.context
-        validations = 0
-        if every := training.validation_every_steps:
-            validations = training.steps // every + (training.steps % every > 0)
+        """The trainer."""
         held_out = self.amounts["kept_tokens"] * self._profile.corpus.validation_share
-        sequences = min(training.validation_sequences, held_out / network.context)
-        validated = validations * sequences * network.context
-        flops, start = self._figures["flops"], self._figures["training_start_s"]
-        busy = step_operations(network, 1) * (tokens + validated / 3) / flops.value
-        logits = training.micro_batch * network.context * network.padded_vocabulary * 4
-        kept = self._profile.checkpoints.keep_last + len(self._profile.checkpoints.milestones)
-        parameters, ranks = network.parameters, self._profile.runtime.ranks
-        return StageEstimate(
-            stage="model",
-            rows_in=training.steps,
-            rows_out=training.steps,
-            parallel=ranks,
-            seconds=start.value + busy,
-            memory_bytes=ranks * (PROCESS_BYTES * 2 + PARAMETER_BYTES * parameters + logits),
-            disk_bytes=parameters * 4 + _VOCABULARY_BYTES,
-            scratch_bytes=parameters * _CHECKPOINT_BYTES * kept,
-            tokens=tokens,
-            bound_by="work" if busy > start.value else "start",
-            sources={
-                "time": f"(6 N + 12 L C T) operations a token; {flops.source}",
-                "start": start.source,
-                "memory": f"{PARAMETER_BYTES} bytes a parameter and a micro-batch's logits",
-                "disk": f"weights and vocabulary; while it trains {kept} checkpoints besides",
-                "rows": "the profile's steps",
-            },
-        )
+        return training_stage(self._profile, self._figures, held_out)
 
     def scoring(self) -> StageEstimate | None:
         """All benchmarks, or None where there are none to score."""

@@ -15,14 +15,7 @@ from flows.plan_store import Actual, Comparison, stage_pairs
 
 def print_estimate(console: Console, estimate: Estimate) -> None:
     """Print the estimate of a run that is not begun yet."""
-    sample = estimate.sample
-    exact = "all read" if sample.whole else f"judged by {sample.read_rows:,} of their rows"
-    console.print(
-        f"{sample.dumps} dumps, {show_bytes(sample.file_bytes)}: about {show_count(sample.rows)} "
-        f"rows, {show_count(sample.submissions)} to follow, {show_count(sample.links)} links "
-        f"({exact}); {estimate.workers} workers on {estimate.cores} cores",
-        highlight=False,
-    )
+    console.print(_told_of_sample(estimate), highlight=False)
     table = Table(
         title=f"Estimate for {estimate.profile}", title_justify="left", box=box.SIMPLE_HEAD
     )
@@ -130,6 +123,18 @@ def _beside(
     if actual is None:
         return f"{show(estimate)} → –", ""
     return f"{show(estimate)} → {show(actual)}", f"{actual / estimate:.2f}" if estimate else ""
+
+
+def _told_of_sample(estimate: Estimate) -> str:
+    sample, workers = estimate.sample, f"{estimate.workers} workers on {estimate.cores} cores"
+    if sample is None:
+        return f"No submissions are given (--submissions): training alone; {workers}"
+    exact = "all read" if sample.whole else f"judged by {sample.read_rows:,} of their rows"
+    return (
+        f"{sample.dumps} dumps, {show_bytes(sample.file_bytes)}: about {show_count(sample.rows)} "
+        f"rows, {show_count(sample.submissions)} to follow, {show_count(sample.links)} links "
+        f"({exact}); {workers}"
+    )
 
 
 def _dominant(estimate: Estimate) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows import stages
-from flows.plan import Estimate, StageEstimate, estimate_run
+from flows.plan import Estimate, StageEstimate, estimate_run, estimate_training
 from flows.plan_rates import (
     ASSUMED,
     Figures,
@@ -28,7 +28,7 @@ from flows.plan_rates import (
 from flows.plan_sample import sample_dumps
 from flows.profile import Profile
 from infra.environment import host, utc_now
-from infra.errors import CorruptArtifact, ProfileError, StoreError
+from infra.errors import CorruptArtifact, StoreError
 from infra.files import write_atomic
 from infra.manifest import Manifest
 from infra.runs import Run, read_runs
@@ -69,8 +69,9 @@ class Comparison(BaseModel):
 def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
     """Estimate a run of a profile; measures this machine where asked to, or where it never was.
 
+    Without dumps to look into, training alone is estimated.
+
     Raises:
-        ProfileError: there are no dumps to look into.
         SourceError: a dump cannot be read.
     """
     root, cores = profile.runtime.store, os.cpu_count() or 1
@@ -82,8 +83,12 @@ def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
     if profile.inputs.submissions:
         return estimate_dumps(profile, profile.inputs.dumps())
     if profile.demo_web is None:
-        raise ProfileError(
-            f"the profile {profile.name} names no submissions; give dumps with --submissions"
+        return estimate_training(
+            profile,
+            _figures(Store(root), profile),
+            cores=cores,
+            host=host(),
+            made_at=utc_now(),
         )
     with TemporaryDirectory(prefix="webtext-plan-") as folder:
         return estimate_dumps(profile, _demo_dumps(profile, Path(folder)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import plan_measure
+from flows.cli import main
 from flows.plan import ANSWER_S, Estimate, estimate_run
 from flows.plan_rates import (
     ASSUMED,
@@ -28,7 +29,7 @@ from flows.plan_sample import SAMPLE_TEXT_BYTES, Sample, sample_dumps
 from flows.plan_show import comparison_cells, show_bytes, show_count, show_time
 from flows.plan_store import Actual, compare_run, keep_estimate, plan_profile
 from flows.profile import Profile, load_profile
-from infra.errors import ProfileError, StoreError
+from infra.errors import StoreError
 from infra.runs import new_run, write_run
 from infra.store import Store
 from model.config import PRESETS
@@ -281,8 +282,16 @@ def test_the_machine_is_measured_by_its_stages(
     assert (tmp_path / "plans" / "rates.json").read_bytes() == kept
 
 
-def test_a_profile_without_dumps_cannot_be_estimated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["laptop", "gpt2-124M", "gpt2-1558M"])
+def test_without_dumps_training_alone_is_estimated(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     keep_measurement(tmp_path, MEASURED)
-    profile = load_profile("laptop", [f"runtime.store='{tmp_path}'"])
-    with pytest.raises(ProfileError, match="--submissions"):
-        plan_profile(profile, measure=False)
+    profile = load_profile(name, [f"runtime.store='{tmp_path}'"])
+    estimate = plan_profile(profile, measure=False)
+    (training,) = estimate.stages
+    tokens = profile.train.steps * profile.train.sequences_per_step * 1024
+    assert training.tokens == tokens
+    assert training.seconds > 6 * profile.model.parameters * tokens / MEASURED.flops
+    assert main(["plan", "--profile", name, "--store", str(tmp_path)]) == 0
+    assert "training alone" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The network: published sizes, initialisations, padding, causality."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -27,21 +28,52 @@ def test_published_parameter_counts(name: str) -> None:
 
 @pytest.mark.parametrize(("initialisation", "positions"), [("openai", 0.01), ("hf", 0.02)])
 def test_initial_weights(initialisation: str, positions: float) -> None:
+    """Every matrix's mean and deviation; biases are 0 and norms 1."""
     config = ModelConfig.model_validate(
         {"layers": 3, "heads": 2, "width": 64, "vocabulary": 900, "padded_vocabulary": 960}
         | {"initialisation": initialisation}
     )
     network = build_gpt2(config, seed=1)
-    deviations = {name: p.std().item() for name, p in network.named_parameters() if p.dim() == 2}
-    assert deviations["wpe.weight"] == pytest.approx(positions, rel=0.03)
-    assert deviations["h.1.mlp.c_fc.weight"] == pytest.approx(0.02, rel=0.03)
-    for name in ("h.2.attn.c_proj.weight", "h.0.mlp.c_proj.weight"):
-        assert deviations[name] == pytest.approx(0.02 / math.sqrt(6), rel=0.05)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif parameter.dim() == 1:
+            assert torch.equal(parameter, torch.ones(64)), name
+        else:
+            drawn = parameter.detach()[:900] if name == "wte.weight" else parameter.detach()
+            expected = 0.02 / math.sqrt(6) if name.endswith("c_proj.weight") else 0.02
+            expected = positions if name == "wpe.weight" else expected
+            # Five standard errors of a normal sample's deviation, s / sqrt(2 n), and of its mean.
+            error = 5 / math.sqrt(2 * drawn.numel())
+            assert drawn.std().item() == pytest.approx(expected, rel=error), name
+            assert abs(drawn.mean().item()) < 5 * expected / math.sqrt(drawn.numel()), name
     assert not network.wte.weight[900:].any()
-    assert not network.h[0].attn.c_attn.bias.any()
-    again = build_gpt2(config, seed=1).state_dict()
-    assert all(torch.equal(again[name], p) for name, p in network.state_dict().items())
-    assert not torch.equal(build_gpt2(config, seed=2).wte.weight, network.wte.weight)
+
+
+def test_initial_weights_are_the_seeds() -> None:
+    first, again, other = (build_gpt2(NETWORK, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(again[name], p) for name, p in first.items())
+    assert not torch.equal(other["wte.weight"], first["wte.weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_leaves_padding_without_weight_and_probability(dtype: torch.dtype) -> None:
+    network = build_gpt2(NETWORK, seed=0).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.1)
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(15):
+        batch = torch.randint(0, 4, (2, CONTEXT + 1), generator=generator)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            loss = network(batch[:, :-1], batch[:, 1:], 1 / batch[:, 1:].numel())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 1
+    assert not network.wte.weight[VOCABULARY:].any()
+    logits = network.logits(network.hidden_states(torch.zeros(1, 4, dtype=torch.long)))
+    assert logits.shape == (1, 4, VOCABULARY)
 
 
 def test_loss_is_cross_entropy_over_the_true_vocabulary() -> None:
@@ -102,10 +134,43 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(network.hidden_states(tokens), network.hidden_states(tokens))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5])
+def test_dropout_is_as_configured(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embedding, attention's weights and output, and feed-forward, of each layer."""
+    network = build_gpt2(NETWORK.model_copy(update={"dropout": dropout}), seed=0).train()
+    attention: list[float] = []
+    shares: list[float] = []
+    attend, drop = functional.scaled_dot_product_attention, functional.dropout
+
+    def watch_attention(*tensors: torch.Tensor, dropout_p: float, **settings: Any) -> torch.Tensor:
+        attention.append(dropout_p)
+        return attend(*tensors, dropout_p=dropout_p, **settings)
+
+    def watch_dropout(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+        dropped = drop(x, p, training)
+        shares.append((dropped == 0).float().mean().item())
+        kept = dropped != 0
+        torch.testing.assert_close(dropped[kept], x[kept] / (1 - p))
+        return dropped
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", watch_attention)
+    monkeypatch.setattr(functional, "dropout", watch_dropout)
+    torch.manual_seed(0)
+    network.hidden_states(torch.randint(0, VOCABULARY, (8, CONTEXT)))
+    assert attention == [dropout] * NETWORK.layers
+    assert len(shares) == 1 + 2 * NETWORK.layers
+    numbers = 8 * CONTEXT * NETWORK.width
+    for share in shares:
+        assert abs(share - dropout) <= 5 * math.sqrt(dropout * (1 - dropout) / numbers)
+
+
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(ValidationError, match="width 10 is not a multiple of heads 4"):
         ModelConfig(width=10, heads=4)
     with pytest.raises(ValidationError, match="below vocabulary"):
         ModelConfig(vocabulary=100, padded_vocabulary=64)
+    for dropout in (-0.1, 1.0):
+        with pytest.raises(ValidationError, match="dropout"):
+            ModelConfig(dropout=dropout)
     with pytest.raises(ValidationError, match="Extra inputs"):
         ModelConfig.model_validate({"witdh": 64})
