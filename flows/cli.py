@@ -303,16 +303,23 @@ def verify(
     store: StoreRequired = Path("runs"),
     debug: DebugOption = False,  # noqa: ARG001
 ) -> int:
-    """Hash every file again and compare with the manifests. Exits with 1 where one differs.
+    """Hash every file again, and check that all tables fit together. Exits with 1 where not.
+
+    Files are compared with the manifests. Then the joins: every span has a document, every document
+    a page, every page a capture, every capture a link, every link its submissions; and rows in are
+    rows out and losses at each arrow.
 
     Args:
         artifacts: which ones; all of the store by default.
     """
     from flows.show import verify_folders
+    from flows.verify import verify_joins
 
     opened = _store(store)
-    folders = [opened.find(name).path for name in artifacts] or opened.folders()
-    return verify_folders(console(), folders)
+    named = [opened.find(name) for name in artifacts]
+    folders = [artifact.path for artifact in named] or opened.folders()
+    differing = verify_folders(console(), folders)
+    return verify_joins(console(), opened, [artifact.label for artifact in named]) | differing
 
 
 @app.command

@@ -91,6 +91,13 @@ class Build:
         """How many partitions its links are dealt to."""
         return len(self.need("links").parts("links"))
 
+    def members(self) -> Iterator[Known]:
+        """Its corpus artifacts, the models trained on them, and their scores."""
+        yield from self.by_role.values()
+        yield from self.models
+        for scores in self.scores.values():
+            yield from scores
+
     def labels(self) -> dict[str, str]:
         """The corpus artifacts by the stages' names, in their order."""
         found = {known.stage: known.label for known in self.by_role.values()}
@@ -144,7 +151,7 @@ class Library:
             return self.builds[0]
         wanted = self._labels_of(reference)
         for build in self.builds:
-            if wanted & {known.label for known in self._members(build)}:
+            if wanted & {known.label for known in build.members()}:
                 return build
         raise StoreError(
             f"{reference} is part of no build; `webtext runs` lists runs and artifacts"
@@ -172,12 +179,6 @@ class Library:
             return set(furthest[-1:])
         artifact = self.store.find(reference)
         return {artifact.label}
-
-    def _members(self, build: Build) -> Iterator[Known]:
-        yield from build.by_role.values()
-        yield from build.models
-        for scores in build.scores.values():
-            yield from scores
 
     def _is_tip(self, known: Known) -> bool:
         if known.stage not in CORPUS_STAGES:

@@ -70,14 +70,19 @@ def open_table(path: Path) -> pq.ParquetFile:
         ) from error
 
 
+def partition_groups(file: pq.ParquetFile, partition: int) -> Iterator[int]:
+    """The row groups of a table sorted by `partition` that may hold rows of one."""
+    for group in range(file.metadata.num_row_groups):
+        if _may_hold(file.metadata.row_group(group).column(0), partition, partition):
+            yield group
+
+
 def find_submissions(dumps: Sequence[Path], partition: int, link_id: bytes) -> Iterator[Row]:
     """The submissions of a link: dumps are sorted by partition, `link_id` and id."""
     for number, dump in enumerate(dumps):
         with open_table(dump) as file:
-            for group in range(file.metadata.num_row_groups):
+            for group in partition_groups(file, partition):
                 columns = file.metadata.row_group(group)
-                if not _may_hold(columns.column(0), partition, partition):
-                    continue
                 ends = columns.column(0).statistics
                 one = ends is not None and ends.min == ends.max
                 if one and not _may_hold(columns.column(1), link_id, link_id):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from infra.store import Store
 from tests.end_to_end.conftest import last_run, webtext
 
@@ -64,7 +65,9 @@ def test_real_pages_become_a_scored_model(real_data: Path, shared_api: str, tmp_
         assert "no file: looked for" in line
     card = (Store(store).find("card").path / "README.md").read_text()
     assert "no file: looked for" in card
-    assert webtext("verify", "--store", store).code == 0
+    checked = webtext("verify", "--store", store)
+    assert checked.code == 0, checked.err
+    assert "joins     shards/" in checked.err
 
 
 def test_the_real_dumps_of_2005_are_read(real_data: Path, shared_api: str, tmp_path: Path) -> None:
@@ -86,6 +89,7 @@ def test_the_real_dumps_of_2005_are_read(real_data: Path, shared_api: str, tmp_p
     # None of 2005's pages is in this archive: nothing is made up in their place.
     captures = Store(store).find("captures").manifest().counts
     assert captures["losses"].get("not_archived", 0) > 0
+    assert main(["verify", "--store", str(store)]) == 0
 
 
 def test_a_truncated_dump_is_named_with_the_place(
