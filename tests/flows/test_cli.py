@@ -82,7 +82,7 @@ def test_a_wrong_key_is_named_with_the_right_one(tmp_path: Path) -> None:
     done = webtext("run", "--profile", TINY, "--set", "links.min_karma=many")
     assert_one_clear_message(done, "links.min_karma", "valid integer", "'many'")
     done = webtext("run", "--profile", "no-such")
-    assert_one_clear_message(done, "there is no profile no-such", "demo, laptop")
+    assert_one_clear_message(done, "there is no profile no-such", "demo, gpt2-124M", "laptop")
 
 
 def test_a_missing_dump_is_named(tmp_path: Path) -> None:
