@@ -24,6 +24,7 @@ RunOption = Annotated[
 def register_lineage(app: App) -> None:
     """Add the commands to the command line."""
     app.command(trace)
+    app.command(impact)
 
 
 def trace(
@@ -61,6 +62,54 @@ def trace(
         from flows.trace_show import trace_tree
 
         console().print(trace_tree(answer))
+
+
+def impact(
+    *,
+    domain: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="A domain or host, with all below it. May be repeated.",
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
+    url: Annotated[
+        tuple[str, ...], Parameter(help="A page. May be repeated.", negative="", show_default=False)
+    ] = (),
+    list_: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            name="--list",
+            help="File with a URL, domain or host a line.",
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
+    run: Annotated[
+        str | None,
+        Parameter(name="--run", help="Only this build: a run, or an artifact of it."),
+    ] = None,
+    limit: Annotated[int, Parameter(help="Links that are listed; 0: all.")] = 20,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Tell what some pages are to the corpus, the checkpoints and the scores, in every build."""
+    from flows.impact import impact_of, read_wanted
+    from flows.running import store_of
+    from infra.lineage_build import Library
+
+    library = Library(store_of(store))
+    builds = library.builds if run is None else [library.build_of(run)]
+    answer = impact_of(library, read_wanted(domain, url, list_), builds, limit, _told)
+    if json:
+        sys.stdout.write(answer.model_dump_json(indent=2) + "\n")
+    else:
+        from flows.trace_show import impact_trees
+
+        for tree in impact_trees(answer):
+            console().print(tree)
 
 
 def _told(label: str, done: int, total: int) -> None:

@@ -119,9 +119,9 @@ class Desk:
             raise StoreError(f"{name} is no domain: {host}")
         tracer = self.tracer()
         partition = link_partition(host.domain, tracer.build.partitions)
-        found = trace_domain(tracer, host.domain, partition, limit)
+        found = trace_domain(tracer, host.domain, host.host, partition, limit)
         if not found.fate.links:
-            raise StoreError(f"{tracer.build.tip.label} has no link to {host.domain}")
+            raise StoreError(f"{tracer.build.tip.label} has no link to {host.host}")
         return found
 
     def place(self, subject: Subject) -> PlaceTrace:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.tree import Tree
@@ -21,7 +22,10 @@ from infra.lineage_answers import (
     Span,
     StepTrace,
 )
-from infra.lineage_impact import DomainTrace, Fate
+from infra.lineage_impact import DomainTrace, Fate, ListedLink
+
+if TYPE_CHECKING:
+    from flows.impact import Impact
 
 _MOST = 10
 """Entries that a list shows; JSON has all."""
@@ -143,17 +147,38 @@ def _score(line: ScoreLine) -> str:
 
 def _domain_tree(found: DomainTrace) -> Tree:
     tree = _tree(f"[bold]{escape(found.domain)}[/], partition {found.partition}")
-    add_fate(tree, found.fate)
-    branch = tree.add("links")
-    for link in found.shown:
-        tokens = f", {link.tokens:,} tokens" if link.tokens else ""
-        branch.add(f"{escape(link.url)} [dim]karma {link.karma:,}, {link.fate}{tokens}[/]")
-    if found.fate.links > len(found.shown):
-        branch.add(f"and {found.fate.links - len(found.shown):,} more")
+    _add_fate(tree, found.fate)
+    _add_links(tree, found.fate.links, found.shown)
     return tree
 
 
-def add_fate(tree: Tree, fate: Fate) -> None:
+def impact_trees(found: Impact) -> Iterator[Tree]:
+    """A tree a build."""
+    for one in found.builds:
+        tip = list(one.build.values())[-1]
+        tree = _tree(f"[bold]{escape(tip)}[/], {found.hosts:,} hosts and {found.urls:,} URLs")
+        _add_fate(tree, one.fate)
+        for shared in one.overlaps:
+            many = f"{len(shared.items):,} items of {shared.benchmark}"
+            tree.add(f"shares {shared.ngrams:,} n-grams with {many} [dim]{shared.artifact}[/]")
+        _add_links(tree, one.fate.links, one.shown)
+        if one.unknown:
+            more = f" and {one.unknown - _MOST:,} more" if one.unknown > _MOST else ""
+            names = ", ".join(map(escape, one.unknown_shown[:_MOST]))
+            tree.add(f"[yellow]no link of {names}{more}[/]")
+        yield tree
+
+
+def _add_links(tree: Tree, links: int, shown: Sequence[ListedLink]) -> None:
+    branch = tree.add("links")
+    for link in shown:
+        tokens = f", {link.tokens:,} tokens" if link.tokens else ""
+        branch.add(f"{escape(link.url)} [dim]karma {link.karma:,}, {link.fate}{tokens}[/]")
+    if links > len(shown):
+        branch.add(f"and {links - len(shown):,} more")
+
+
+def _add_fate(tree: Tree, fate: Fate) -> None:
     """Add what some links add up to."""
     tree.add(f"{fate.links:,} links of {fate.submissions:,} submissions")
     branch = tree.add("ended as")

@@ -55,7 +55,7 @@ class Fate(Answer):
 
 
 class DomainTrace(Answer):
-    """A registrable domain in a build."""
+    """A registrable domain, or a host of one with all below it, in a build."""
 
     build: dict[str, str]
     domain: str
@@ -72,28 +72,30 @@ class _Sum:
     links: int = 0
     submissions: int = 0
     ends: Counter[str] = field(default_factory=Counter)
-    spans: list[Span] = field(default_factory=list)
+    shards: Counter[str] = field(default_factory=Counter)
+    readings: dict[str, Reading] = field(default_factory=dict)
     listed: list[ListedLink] = field(default_factory=list)
 
 
-def trace_domain(tracer: Tracer, domain: str, partition: int, limit: int) -> DomainTrace:
-    """What became of the links of a registrable domain; `limit` of them are listed."""
-    keys = list(links_of_domains(tracer.build, partition, [domain]))
+def trace_domain(tracer: Tracer, domain: str, host: str, partition: int, limit: int) -> DomainTrace:
+    """What became of the links of a host of a registrable domain; `limit` of them are listed."""
+    keys = list(links_of_host(tracer.build, partition, domain, host))
     fate, listed = sum_up(tracer, {partition: keys}, limit)
     return DomainTrace(
         build=tracer.build.labels(),
-        domain=domain,
+        domain=host,
         partition=partition,
         fate=fate,
         shown=tuple(listed),
     )
 
 
-def links_of_domains(build: Build, partition: int, domains: Sequence[str]) -> Iterator[bytes]:
-    """The keys of a partition's links of some registrable domains."""
+def links_of_host(build: Build, partition: int, domain: str, host: str) -> Iterator[bytes]:
+    """The keys of the links of a registrable domain that are of a host, or of one below it."""
     path = build.need("links").part("links", partition)
-    for row in find_rows(path, "domain", domains, ["link_id"]):
-        yield row["link_id"]
+    for row in find_rows(path, "domain", [domain], ["link_id", "host"]):
+        if host in (domain, row["host"]) or row["host"].endswith(f".{host}"):
+            yield row["link_id"]
 
 
 def sum_up(tracer: Tracer, chosen: Chosen, limit: int) -> tuple[Fate, list[ListedLink]]:
@@ -102,11 +104,8 @@ def sum_up(tracer: Tracer, chosen: Chosen, limit: int) -> tuple[Fate, list[Liste
     for partition, keys in sorted(chosen.items()):
         if keys:
             _add_partition(tracer, partition, sorted(set(keys)), total, limit)
-    readings = [read_spans(order, total.spans) for order in tracer.orders]
-    read = [reading for reading in readings if reading.steps]
-    shards: Counter[str] = Counter()
-    for span in total.spans:
-        shards[span.shard] += span.length
+    read = [reading for reading in total.readings.values() if reading.steps]
+    shards = total.shards
     documents = total.ends["train"] + total.ends["validation"]
     return (
         Fate(
@@ -145,7 +144,22 @@ def _add_partition(
             shown = {name: link[name] for name in ("url", "karma")}
             line = ListedLink(link_id=key, fate=end, tokens=tokens.get(key), **shown)
             total.listed.append(line)
-    total.spans += spans
+    for span in spans:
+        total.shards[span.shard] += span.length
+    # A shard is of one partition, so no row of one is counted twice.
+    for order in tracer.orders if spans else ():
+        reading = read_spans(order, spans)
+        known = total.readings.get(order.model)
+        total.readings[order.model] = reading if known is None else _together(known, reading)
+
+
+def _together(first: Reading, second: Reading) -> Reading:
+    return first.model_copy(
+        update={
+            "steps": tuple(sorted({*first.steps, *second.steps})),
+            "sequences": first.sequences + second.sequences,
+        }
+    )
 
 
 def fates(build: Build, partition: int, keys: Sequence[bytes]) -> dict[bytes, str]:
