@@ -5,17 +5,20 @@ answer, two tabs, and ten candidates joined by `|`; a blank line follows. A cand
 the log-probability of the candidate and the rest of the sentence, given the context and the words
 before the blank. The ten share one context, cut from the left where it is too long. Scored on
 the validation files: one of the test books is in WebText (Radford et al. 2019, section 3.2).
+
+`paper`: de-tokenized, log-probabilities summed. `raw-token`: the file's words as they are, and the
+mean log-probability of a BPE token decides, so that a longer candidate is at no disadvantage.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.detokenize import CBT, RAW_LINE
+from eval.detokenize import CBT, RAW_LINE, Rewrite
 from eval.errors import BenchmarkError
 from eval.files import DataFile, find_file, read_lines_text
-from eval.items import Item, Request, Source, Task, boundary_and, continuation
-from eval.protocols import BOUNDARY_FIRST, Benchmark, Column, Protocol
+from eval.items import Item, MakeTask, Request, Source, Task, boundary_and, continuation
+from eval.protocols import BOUNDARY_FIRST, Benchmark, Column, Protocol, Variant
 
 BLANK = "XXXXX"
 
@@ -32,13 +35,27 @@ class Question:
 
 
 def cbt_tasks(source: Source, benchmark: Benchmark, column: Column) -> list[Task]:
-    """The one variant of CBT-CN or CBT-NE."""
+    """`paper` and `raw-token` of CBT-CN or CBT-NE."""
     path, data = find_file(benchmark, ("cbt",), source.folder)
     questions = read_questions(path)
-    chosen = source.limits.choose(len(questions))
-    items = (make_item(source, index, questions[index]) for index in chosen)
-    protocol = _protocol(source, data, column, len(questions))
-    return [Task("paper", (protocol,), data, source.limits.stop(items), len(chosen))]
+    chosen = source.limits.choose(len(questions), "questions")
+
+    def task(variant: Variant, join: Rewrite, untouched: MakeTask | None = None) -> Task:
+        items = (make_item(source, index, questions[index], join) for index in chosen)
+        return Task(
+            variant,
+            (_protocol(source, data, column, variant, len(questions)),),
+            data,
+            source.limits.stop(items),
+            len(chosen),
+            unit_is_token=variant == "raw-token",
+            untouched=untouched,
+        )
+
+    return [
+        task("paper", _join, untouched=lambda: task("paper", str)),
+        task("raw-token", str),
+    ]
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -61,9 +78,9 @@ def read_questions(path: Path) -> list[Question]:
     return questions
 
 
-def make_item(source: Source, index: int, question: Question) -> Item:
-    """A request a candidate, all with the same context."""
-    lines = [_join(line) for line in (*question.context, question.query)]
+def make_item(source: Source, index: int, question: Question, join: Rewrite) -> Item:
+    """A request a candidate, all with the same context; `join` de-tokenizes a line."""
+    lines = [join(line) for line in (*question.context, question.query)]
     before, _, after = " ".join(lines).partition(BLANK)
     kept = before.rstrip(" ")
     context = boundary_and(source.tokens(kept))
@@ -100,19 +117,22 @@ def _broken(path: Path, number: int, found: str) -> BenchmarkError:
     )
 
 
-def _protocol(source: Source, data: DataFile, column: Column, total: int) -> Protocol:
+def _protocol(
+    source: Source, data: DataFile, column: Column, variant: Variant, total: int
+) -> Protocol:
+    reduced = "averaged over BPE tokens" if variant == "raw-token" else "summed"
     return Protocol(
         column=column,
-        variant="paper",
+        variant=variant,
         measure="accuracy",
         unit="question",
-        scored="the candidate and the rest of the sentence, log-probabilities summed",
-        detokenizer=CBT.name,
+        scored=f"the candidate and the rest of the sentence, log-probabilities {reduced}",
+        detokenizer=CBT.name if variant == "paper" else "none",
         window=source.window,
         stride=None,
         last_window="context cut from the left, alike for all candidates",
         first_token=BOUNDARY_FIRST,
-        ties="first in the file's order",
+        ties="within 1e-9 nats, the first in the file's order",
         filter="none",
         sample=source.limits.describe(total, "questions"),
         dtype=source.dtype,

@@ -3,10 +3,11 @@
 A file is looked for by the names it has in the wild, in the order given here. Its sha256 is
 compared with the known ones: a known file is labelled with its split, a prefix of a known file
 as such, any other as "unknown file" — it is scored all the same, but never passes for the real
-one. A `demo.json` beside the files labels those that this project cut itself.
+one. A `demo.json` beside the files labels those that this project cut itself. Where there is no
+text8, it is derived from enwik8.
 
-Texts are UTF-8. In files of lines a byte-order mark is dropped and CRLF becomes LF (the sha256,
-taken before, tells); enwik8 and text8 are measured by the byte and are never touched.
+Texts are UTF-8. In files of lines a byte-order mark is dropped and CRLF becomes LF; the description
+of the file says so. enwik8 and text8 are measured by the byte and are never touched.
 """
 
 import hashlib
@@ -17,6 +18,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from eval.errors import BenchmarkError, MissingBenchmark
+from eval.known_files import KNOWN_BEGINNINGS, LAST_5_MB, known_file
+from eval.text8 import derive_text8
 
 DEMO_LABELS = "demo.json"
 """Written beside benchmark files that this project cut itself."""
@@ -45,7 +48,7 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "ptb": {"lines": ("ptb.test.txt", "simple-examples/data/ptb.test.txt")},
     "enwik8": {"bytes": ("enwik8", "enwik8.prefix*")},
-    "text8": {"bytes": ("text8", "text8.prefix*")},
+    "text8": {"bytes": ("text8", "text8.prefix*"), "derived": ("enwik8", "enwik8.prefix*")},
     "wikitext103": {
         "tokens": (
             "wikitext103.test.tokens",
@@ -80,32 +83,11 @@ SPLITS = {
     "1bw": "heldout-00000",
 }
 
-KNOWN: dict[str, str] = {
-    "4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226": "LAMBADA, OpenAI's",
-    "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0": "WikiText-2, tokens",
-    "173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08": "WikiText-2, raw",
-    "56db52eb157b1ab5c89646eef70510c1eca6e12a3bfdb99f0d6b05b4eacb75b9": "WikiText-103, tokens",
-    "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0": "PTB, Mikolov's",
-    "ad6a682f268be2c8c392303869d66616101b62ec9526d36c7f632a72b4b194ba": "1BW, 100 sentences of it",
-}
-"""sha256 of a whole file → what it is. Computed from the published files."""
-
-KNOWN_BEGINNINGS: dict[str, tuple[int, str, int]] = {
-    "enwik8": (
-        1_000_000,
-        "369b688978f649681136198fb96db14c1616756260c55fb4b65e9bc049552cad",
-        100_000_000,
-    ),
-    "text8": (
-        1_000_000,
-        "a29a713419313a2c4f0f38d3907938156a7c088a69c7c30542410124651ab5b2",
-        100_000_000,
-    ),
-}
-"""Benchmark → bytes at the beginning, their sha256, and the bytes of the whole file."""
-
 STANDARD_TEST_BYTES = 5_000_000
 """The usual test split of enwik8 and text8: the last 5 MB of 100 MB. The paper does not say."""
+
+MOST_BYTES = 200_000_000
+"""No benchmark is larger: what is, is another file, and is not read into memory."""
 
 BLOCK_BYTES = 1 << 20
 
@@ -118,7 +100,7 @@ class DataFile(BaseModel):
     name: str
     """Path below the benchmarks folder, with slashes."""
     kind: str
-    """Format: `jsonl`, `cbt`, `tokens`, `raw`, `lines`, `bytes` or `sentences`."""
+    """Format: `jsonl`, `cbt`, `tokens`, `raw`, `lines`, `bytes`, `derived` or `sentences`."""
     bytes: int
     """Size of the whole file."""
     sha256: str
@@ -127,6 +109,10 @@ class DataFile(BaseModel):
     """The split that a file of this name holds, and which part of it is scored."""
     label: str
     """What the file is known to be, "unknown file", or "demo"."""
+    is_known: bool
+    """Whether it is the published file (or its beginning) that belongs here."""
+    treatment: str
+    """What reading it changes."""
 
 
 def missing_reason(benchmark: str, folder: Path) -> str | None:
@@ -139,8 +125,10 @@ def missing_reason(benchmark: str, folder: Path) -> str | None:
 
 def benchmark_paths(benchmark: str, folder: Path) -> list[Path]:
     """Every file that scoring `benchmark` reads from `folder` (the demo's labels included)."""
-    found = [_find(benchmark, kind, folder) for kind in NAMES[benchmark]]
-    paths = [path for path in found if path is not None]
+    found = {kind: _find(benchmark, kind, folder) for kind in NAMES[benchmark]}
+    if found.get("bytes"):
+        found.pop("derived", None)
+    paths = [path for path in found.values() if path is not None]
     labels = folder / DEMO_LABELS
     return [*paths, labels] if paths and labels.is_file() else paths
 
@@ -148,7 +136,7 @@ def benchmark_paths(benchmark: str, folder: Path) -> list[Path]:
 def find_file(benchmark: str, kinds: tuple[str, ...], folder: Path) -> tuple[Path, DataFile]:
     """The first of `kinds` that lies in `folder`, with what is known of it.
 
-    Raises MissingBenchmark where there is none, BenchmarkError where it is empty.
+    Raises MissingBenchmark where there is none, BenchmarkError where it is empty or far too large.
     """
     for kind in kinds:
         path = _find(benchmark, kind, folder)
@@ -171,13 +159,23 @@ def read_lines_text(path: Path) -> str:
 def read_bytes_text(path: Path, data: DataFile) -> str:
     """The scored part of enwik8 or text8: the last 5 MB of the whole file, else all of it.
 
-    A character cut in two at either border is left out. Bytes are otherwise as they are.
+    A character cut in two at either border is left out. Bytes are otherwise as they are; text8 may
+    be derived from them.
     """
     with path.open("rb") as file:
-        if data.split.endswith("MB"):
+        if data.split.endswith(LAST_5_MB):
             file.seek(data.bytes - STANDARD_TEST_BYTES)
         content = file.read()
-    return _decode(path, _trim_cut_characters(content))
+    text = _decode(path, _trim_cut_characters(content))
+    if data.kind != "derived":
+        return text
+    derived = derive_text8(text)
+    if not derived.strip():
+        raise BenchmarkError(
+            f"text8 derived from {path} is empty: it holds no <text> of a page; "
+            "get the original enwik8 or text8"
+        )
+    return derived
 
 
 def _trim_cut_characters(content: bytes) -> bytes:
@@ -219,24 +217,59 @@ def _describe(benchmark: str, kind: str, path: Path, folder: Path) -> DataFile:
     size = path.stat().st_size
     if size == 0:
         raise BenchmarkError(f"{path} is empty; get the original file again")
+    if size > MOST_BYTES:
+        raise BenchmarkError(
+            f"{path} has {size:,} bytes; no benchmark has more than {MOST_BYTES:,}: "
+            "get the original test file"
+        )
     sha256 = _sha256(path, size)
-    label = _demo_label(folder, name, sha256) or KNOWN.get(sha256)
-    split = SPLITS[benchmark]
-    if label is None and benchmark in KNOWN_BEGINNINGS:
-        label, split = _label_beginning(benchmark, path, size)
+    label, split, is_known = _identify(benchmark, kind, path, size, sha256)
+    if not is_known:
+        label = _demo_label(folder, name, sha256) or label
+    if kind == "derived":
+        label, split = f"text8 derived from {label}", f"derived from enwik8's {split}"
     return DataFile(
-        name=name, kind=kind, bytes=size, sha256=sha256, split=split, label=label or UNKNOWN
+        name=name,
+        kind=kind,
+        bytes=size,
+        sha256=sha256,
+        split=split,
+        label=label,
+        is_known=is_known and kind != "derived",
+        treatment=_treatment(kind, path),
     )
 
 
-def _label_beginning(benchmark: str, path: Path, size: int) -> tuple[str, str]:
-    """Label and split of a file of which only the beginning's digest is known."""
-    beginning, sha256, whole = KNOWN_BEGINNINGS[benchmark]
-    if size < beginning or size > whole or _sha256(path, beginning) != sha256:
-        return UNKNOWN, SPLITS[benchmark]
-    if size == whole:
-        return benchmark, f"{SPLITS[benchmark]}: last 5 MB"
-    return f"first {size:,} bytes of {benchmark}", "prefix, not the test split"
+def _identify(
+    benchmark: str, kind: str, path: Path, size: int, sha256: str
+) -> tuple[str, str, bool]:
+    """Label, split, and whether the file is what its name says."""
+    origin, origin_kind = ("enwik8", "bytes") if kind == "derived" else (benchmark, kind)
+    label, split = known_file(sha256, origin, origin_kind)
+    if split is not None and label is not None:
+        return label, split, True
+    if label is None and origin in KNOWN_BEGINNINGS:
+        beginning, digest, whole = KNOWN_BEGINNINGS[origin]
+        if beginning <= size <= whole and _sha256(path, beginning) == digest:
+            if size == whole:
+                return origin, LAST_5_MB, True
+            return f"first {size:,} bytes of {origin}", "prefix, not the test split", True
+    return label or UNKNOWN, f"{SPLITS[benchmark]}, by its name", False
+
+
+def _treatment(kind: str, path: Path) -> str:
+    """What `read_lines_text` or `read_bytes_text` does to this file."""
+    if kind == "bytes":
+        return "none"
+    if kind == "derived":
+        return "Mahoney's filter"
+    content = path.read_bytes()
+    done = []
+    if content.startswith(b"\xef\xbb\xbf"):
+        done.append("byte-order mark dropped")
+    if ends := content.count(b"\r\n"):
+        done.append(f"{ends:,} CRLF read as LF")
+    return "; ".join(done) or "none"
 
 
 def _demo_label(folder: Path, name: str, sha256: str) -> str | None:

@@ -1,6 +1,7 @@
 """What is asked of a model: requests, the items they belong to, and the tasks made of items."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,15 @@ import numpy.typing as npt
 from eval.files import DataFile
 from eval.protocols import Protocol, Variant
 from eval.scorer import END_OF_TEXT, Encode
+
+QUICK_ITEMS = {"passages": 400, "questions": 60, "windows": 20, "pages": 8, "sentences": 300}
+"""How many of each a quick evaluation scores: 20,000 tokens of a text, an accuracy to ± 5 %."""
+
+PIECE_CHARACTERS = 1 << 20
+"""Characters that are encoded at once, so that a text costs 4 bytes a token and no more."""
+
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[ \n](?=[^\W_])")
+"""A space between two letters or digits: GPT-2's BPE never merges across its left side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,11 @@ class Task:
     """Divide by scored tokens whatever the items' units."""
     same_requests: str = ""
     """Tasks of a benchmark with the same name here ask the same; they are asked once."""
+    untouched: "MakeTask | None" = None
+    """Makes the same task without the de-tokenizer, to tell what that is worth."""
+
+
+MakeTask = Callable[[], Task]
 
 
 @dataclass(frozen=True)
@@ -66,22 +81,30 @@ class Limits:
     max_items: int | None
     max_tokens: int | None
     seed: int
+    quick: bool = False
+    """Take `QUICK_ITEMS` at most."""
 
-    def choose(self, total: int) -> Sequence[int]:
+    def choose(self, total: int, things: str) -> Sequence[int]:
         """Indices of the items to score, ascending: all, or a sample drawn by the seed."""
-        if self.max_items is None or self.max_items >= total:
+        most = self._most(things)
+        if most is None or most >= total:
             return range(total)
-        drawn = np.random.default_rng(self.seed).permutation(total)[: self.max_items]
+        drawn = np.random.default_rng(self.seed).permutation(total)[:most]
         return sorted(int(index) for index in drawn)
 
     def describe(self, total: int, things: str) -> str | None:
         """The sample as a protocol states it; None for the whole file."""
         parts = []
-        if self.max_items is not None and self.max_items < total:
-            parts.append(f"{self.max_items:,} of {total:,} {things} drawn by seed {self.seed}")
+        most = self._most(things)
+        if most is not None and most < total:
+            parts.append(f"{most:,} of {total:,} {things} drawn by seed {self.seed}")
         if self.max_tokens is not None:
             parts.append(f"until {self.max_tokens:,} tokens are scored")
         return "; ".join(parts) or None
+
+    def _most(self, things: str) -> int | None:
+        asked = [self.max_items, QUICK_ITEMS[things] if self.quick else None]
+        return min((most for most in asked if most is not None), default=None)
 
     def stop(self, items: Iterable[Item]) -> Iterator[Item]:
         """`items` until `max_tokens` are scored, at least one."""
@@ -105,8 +128,27 @@ class Source:
     dtype: str
 
     def tokens(self, text: str) -> npt.NDArray[np.int32]:
-        """`text` as token ids."""
-        return np.array(self.encode(text), dtype=np.int32)
+        """`text` as token ids; the same whatever its length, which is encoded piece by piece."""
+        pieces = [np.array(self.encode(piece), dtype=np.int32) for piece in cut_text(text)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def cut_text(text: str, size: int = PIECE_CHARACTERS) -> list[str]:
+    """`text` in pieces of about `size` characters whose tokens, joined, are those of the whole.
+
+    GPT-2's BPE works within the matches of its pattern. A match holds a space only at its beginning
+    or consists of white space; so before a space that follows a letter a match always ends, and one
+    always begins.
+    """
+    pieces = []
+    start = 0
+    while len(text) - start > size:
+        found = _BETWEEN_WORDS.search(text, start + size)
+        if found is None:
+            break
+        pieces.append(text[start : found.start()])
+        start = found.start()
+    return [*pieces, text[start:]]
 
 
 def boundary_and(tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

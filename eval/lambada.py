@@ -25,7 +25,7 @@ def lambada_tasks(source: Source) -> list[Task]:
     """The three variants of both LAMBADA columns."""
     path, data = find_file("lambada", ("jsonl",), source.folder)
     passages = read_passages(path)
-    chosen = source.limits.choose(len(passages))
+    chosen = source.limits.choose(len(passages), "passages")
 
     def items(variant: Variant) -> Iterator[Item]:
         make = _paper_item if variant == "paper" else _plain_item

@@ -9,7 +9,7 @@ from eval.errors import ScorerError
 from eval.items import Item, Request, Task
 from eval.scorer import LogLikelihoods, Progress, Scorer
 
-BLOCK_TOKENS = 65_536
+BLOCK_TOKENS = 262_144
 """Input tokens handed to the scorer at once: it sorts and batches within a block."""
 
 
@@ -17,7 +17,12 @@ BLOCK_TOKENS = 65_536
 class Likelihood:
     """What a scorer said of one item; a value a request in each tuple."""
 
-    item: Item
+    index: int
+    """The item's position in the file."""
+    units: int
+    """Canonical units of the item."""
+    answer: int | None
+    """Which request is the right answer; None where there is nothing to choose."""
     nll: tuple[float, ...]
     """Nats, summed over the scored tokens."""
     tokens: tuple[int, ...]
@@ -82,7 +87,9 @@ def _ask_block(
 
 def _summarise(item: Item, answers: list[LogLikelihoods]) -> Likelihood:
     return Likelihood(
-        item=item,
+        index=item.index,
+        units=item.units,
+        answer=item.answer,
         # 64-bit sums: 32-bit ones lose the sixth digit over a thousand tokens.
         nll=tuple(-float(np.sum(found, dtype=np.float64)) for found, _ in answers),
         tokens=tuple(len(found) for found, _ in answers),

@@ -13,17 +13,16 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from eval.cbt import cbt_tasks
 from eval.errors import BenchmarkError
 from eval.files import DataFile
+from eval.intervals import Numbers, ratio_interval, widening
+from eval.item_table import ItemRow, item_rows, write_items
 from eval.items import Limits, Source, Task
 from eval.lambada import lambada_tasks
 from eval.likelihood import Likelihood, ask
@@ -32,6 +31,7 @@ from eval.protocols import (
     VARIANTS,
     Benchmark,
     Column,
+    Measure,
     Protocol,
     Variant,
     columns_of,
@@ -39,21 +39,10 @@ from eval.protocols import (
 from eval.scorer import Encode, Progress, Scorer, arithmetic_of
 from eval.streams import bytes_tasks, ptb_tasks, sentence_tasks, wikitext_tasks
 
+SCORES_NAME = "scores.json"
+
 MOST_CONTEXT = 1024
 """GPT-2's context in tokens; a longer one would be another protocol than the published table's."""
-
-ITEMS = pa.schema(
-    [
-        pa.field("variant", pa.string(), nullable=False),
-        pa.field("item", pa.int32(), nullable=False),
-        pa.field("nll", pa.float64(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),
-        pa.field("units", pa.int32(), nullable=False),
-        pa.field("correct", pa.bool_()),
-        pa.field("choices", pa.list_(pa.field("item", pa.float64(), nullable=False))),
-    ]
-)
-"""`nll` in nats, of the right answer where there are choices; `choices`: log-probabilities."""
 
 
 class EvalConfig(BaseModel):
@@ -69,6 +58,13 @@ class EvalConfig(BaseModel):
     """Score this many passages, questions, sentences or pages drawn by `seed`; all if not set."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Stop after about this many tokens of a file; at least one item is scored. All if not set."""
+    quick: bool = False
+    """Score a small sample of each file, drawn by `seed`: 400 passages, 60 questions, 20 windows of
+    a text, 8 pages, 300 sentences. Intervals are as wide as so few items make them."""
+    detokenizer_gain: bool = False
+    """Score each de-tokenized text as it is in the file, too, to tell what de-tokenizing gains."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the network; the head and all sums are float32 in either."""
     seed: int = Field(default=0, ge=0)
     """Draws samples and the intervals' resamples."""
     bootstrap_samples: int = Field(default=1000, ge=1)
@@ -88,10 +84,15 @@ class Score(BaseModel):
     """The score, in `unit`."""
     unit: Literal["perplexity", "bits", "%"]
     """Perplexity a canonical unit, bits a byte or character, or per cent correct."""
-    low: float
-    """Lower end of the 95 % bootstrap interval over items."""
-    high: float
+    low: float | None
+    """Lower end of the 95 % bootstrap interval over items; None for a single item."""
+    high: float | None
     """Upper end of it."""
+    interval: str
+    """How it was made, and by how much it was widened for few items."""
+    untouched: float | None
+    """The score on the text as it is in the file, not de-tokenized, per the same units; None where
+    that was not asked for or nothing is de-tokenized."""
     items: int
     """Items scored: passages, questions, pages, sentences or windows."""
     units: int
@@ -123,18 +124,28 @@ def score_benchmark(
     Raises MissingBenchmark where there is no file, BenchmarkError where it is broken, ScorerError
     where the scorer's likelihoods are not finite.
     """
-    limits = Limits(config.max_items, config.max_tokens, config.seed)
+    limits = Limits(config.max_items, config.max_tokens, config.seed, config.quick)
     window = min(scorer.context, MOST_CONTEXT)
     source = Source(folder, encode, limits, window, arithmetic_of(scorer))
     tasks = [task for task in _tasks(benchmark, source) if task.variant in config.variants]
-    found = _ask_tasks(scorer, tasks, progress)
+    makers = [task.untouched for task in tasks if config.detokenizer_gain and task.untouched]
+    untouched = [make() for make in makers]
+    found = _ask_tasks(scorer, [*tasks, *untouched], progress)
+    rows = [item_rows(task, answers) for task, answers in zip(tasks, found, strict=False)]
+    plain = {
+        task.variant: item_rows(task, answers)
+        for task, answers in zip(untouched, found[len(tasks) :], strict=True)
+    }
     scores = [
-        _score(protocol, task, answers, config)
-        for task, answers in zip(tasks, found, strict=True)
+        _score(protocol, task, of_task, plain.get(task.variant), config)
+        for task, of_task in zip(tasks, rows, strict=True)
         for protocol in task.protocols
         if protocol.column in config.columns
     ]
-    _write(destination, scores, tasks, found)
+    content = [score.model_dump(mode="json") for score in scores]
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=True)
+    (destination / SCORES_NAME).write_text(f"{text}\n", "utf-8")
+    write_items([row for of_task in rows for row in of_task], destination)
     return scores
 
 
@@ -146,25 +157,20 @@ def read_scores(path: Path) -> list[Score]:
     return [Score.model_validate(score) for score in content]
 
 
-def bootstrap_interval(
-    statistic: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
-    numerators: npt.NDArray[np.float64],
-    denominators: npt.NDArray[np.float64],
-    *,
-    samples: int,
-    seed: int,
-) -> tuple[float, float]:
-    """95 % percentile interval of `statistic(Σ numerators / Σ denominators)` over items.
+def statistic_of(measure: Measure) -> Callable[[Numbers], Numbers]:
+    """Makes a score of Σ NLL / Σ units, or of the share of items that are right."""
+    return _STATISTICS[measure]
 
-    Items are drawn with replacement `samples` times by `seed`; a resample costs 8 bytes an item.
-    """
-    generator = np.random.default_rng(seed)
-    ratios = np.empty(samples)
-    for i in range(samples):
-        drawn = generator.integers(0, len(numerators), len(numerators))
-        ratios[i] = numerators[drawn].sum() / max(denominators[drawn].sum(), 1.0)
-    low, high = np.percentile(statistic(ratios), [2.5, 97.5])
-    return float(low), float(high)
+
+def ratio_parts(measure: Measure, rows: list[ItemRow]) -> tuple[Numbers, Numbers]:
+    """What is added up over items and what it is divided by: NLL and units, or right and one."""
+    if measure == "accuracy":
+        correct = np.array([row.correct or False for row in rows], dtype=np.float64)
+        return correct, np.ones_like(correct)
+    return (
+        np.array([row.nll for row in rows], dtype=np.float64),
+        np.array([row.units for row in rows], dtype=np.float64),
+    )
 
 
 def _tasks(benchmark: Benchmark, source: Source) -> list[Task]:
@@ -192,8 +198,8 @@ def _ask_tasks(scorer: Scorer, tasks: list[Task], progress: Progress) -> list[li
         progress(done + items, total)
 
     found = []
-    for task in tasks:
-        key = task.same_requests or task.variant
+    for number, task in enumerate(tasks):
+        key = task.same_requests or str(number)
         if key not in asked:
             asked[key] = ask(scorer, task, report)
         if not asked[key]:
@@ -204,82 +210,71 @@ def _ask_tasks(scorer: Scorer, tasks: list[Task], progress: Progress) -> list[li
     return found
 
 
-def _score(protocol: Protocol, task: Task, answers: list[Likelihood], config: EvalConfig) -> Score:
-    rows = [_row(task, answer) for answer in answers]
-    correct = np.array([row["correct"] or False for row in rows], dtype=np.float64)
-    nll = np.array([row["nll"] for row in rows], dtype=np.float64)
-    units = np.array([row["units"] for row in rows], dtype=np.float64)
-    is_accuracy = protocol.measure == "accuracy"
-    numerators = correct if is_accuracy else nll
-    denominators = np.ones_like(nll) if is_accuracy else units
-    statistic = _STATISTICS[protocol.measure]
-    ratio = math.fsum(numerators) / max(math.fsum(denominators), 1.0)
-    low, high = bootstrap_interval(
-        statistic, numerators, denominators, samples=config.bootstrap_samples, seed=config.seed
+def _score(
+    protocol: Protocol,
+    task: Task,
+    rows: list[ItemRow],
+    untouched: list[ItemRow] | None,
+    config: EvalConfig,
+) -> Score:
+    measure = protocol.measure
+    numerators, denominators = ratio_parts(measure, rows)
+    interval = ratio_interval(
+        numerators, denominators, samples=config.bootstrap_samples, seed=config.seed
     )
+    low, high = _ends(measure, interval)
     return Score(
         column=protocol.column,
         variant=protocol.variant,
-        value=float(statistic(np.array([ratio]))[0]),
-        unit=_UNITS[protocol.measure],
+        value=_value(measure, rows),
+        unit=_UNITS[measure],
         low=low,
         high=high,
+        interval=_describe_interval(len(rows), config),
+        untouched=_value(measure, untouched) if untouched else None,
         items=len(rows),
         units=int(denominators.sum()),
-        tokens=sum(row["tokens"] for row in rows),
-        nll=math.fsum(nll),
-        correct=int(correct.sum()) if is_accuracy else None,
+        tokens=sum(row.tokens for row in rows),
+        nll=math.fsum(row.nll for row in rows),
+        correct=int(numerators.sum()) if measure == "accuracy" else None,
         protocol=protocol,
         data=task.data,
     )
 
 
-_STATISTICS: dict[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
+def _value(measure: Measure, rows: list[ItemRow]) -> float:
+    numerators, denominators = ratio_parts(measure, rows)
+    ratio = math.fsum(numerators) / max(math.fsum(denominators), 1.0)
+    return float(_STATISTICS[measure](np.array([ratio]))[0])
+
+
+def _ends(
+    measure: Measure, interval: tuple[float, float] | None
+) -> tuple[float, float] | tuple[None, None]:
+    """The interval of the score; no share is below 0 or above 1, and no NLL below 0."""
+    if interval is None:
+        return None, None
+    most = 1.0 if measure == "accuracy" else math.inf
+    ends = _STATISTICS[measure](np.clip(np.array(interval), 0.0, most))
+    return float(ends[0]), float(ends[1])
+
+
+def _describe_interval(items: int, config: EvalConfig) -> str:
+    if items < 2:
+        return "none: a single item"
+    return (
+        f"95 % bootstrap over {items:,} items, {config.bootstrap_samples:,} resamples by seed "
+        f"{config.seed}, widened {widening(items):.3f} times"
+    )
+
+
+_STATISTICS: dict[Measure, Callable[[Numbers], Numbers]] = {
     "perplexity": np.exp,
     "bits": lambda nats: nats / math.log(2),
     "accuracy": lambda share: 100 * share,
 }
-_UNITS: dict[str, Literal["perplexity", "bits", "%"]] = {
+_UNITS: dict[Measure, Literal["perplexity", "bits", "%"]] = {
     "perplexity": "perplexity",
     "bits": "bits",
     "accuracy": "%",
 }
-
-
-def _row(task: Task, answer: Likelihood) -> dict[str, Any]:
-    """A row of `items.parquet`."""
-    item = answer.item
-    if item.answer is None:
-        tokens = sum(answer.tokens)
-        greedy = answer.last_greedy if task.last_token else answer.all_greedy
-        return {
-            "variant": task.variant,
-            "item": item.index,
-            "nll": math.fsum(answer.nll),
-            "tokens": tokens,
-            "units": tokens if task.unit_is_token else item.units,
-            "correct": all(greedy) if len(task.protocols) > 1 else None,
-            "choices": None,
-        }
-    return {
-        "variant": task.variant,
-        "item": item.index,
-        "nll": answer.nll[item.answer],
-        "tokens": answer.tokens[item.answer],
-        "units": item.units,
-        "correct": answer.nll.index(min(answer.nll)) == item.answer,
-        "choices": [-nll for nll in answer.nll],
-    }
-
-
-def _write(
-    destination: Path, scores: list[Score], tasks: list[Task], found: list[list[Likelihood]]
-) -> None:
-    content = [score.model_dump(mode="json") for score in scores]
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=True)
-    (destination / "scores.json").write_text(f"{text}\n", "utf-8")
-    rows = [
-        _row(task, answer) for task, answers in zip(tasks, found, strict=True) for answer in answers
-    ]
-    table = pa.Table.from_pylist(rows, schema=ITEMS)
-    pq.write_table(table, destination / "items.parquet", compression="zstd")

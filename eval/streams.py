@@ -5,11 +5,15 @@ inputs one after the other (the paper gives no stride), divided by the words and
 the original; enwik8 and text8 as they are, by the byte and the character; 1BW sentence by
 sentence. WikiText-2 is read from `wiki.test.tokens`, whose `<unk>` the paper speaks of.
 `lm-eval` (WikiText-2): page by page, as lm-evaluation-harness does, from the raw file if there.
-`raw-token`: the text as it is, windows apart, nothing known at the start of each.
+`raw-token`: the text as it is, windows apart, nothing known at the start of each; perplexity of a
+BPE token. A sample of a stream is a sample of its windows, each with its share of the units.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
 
 from eval.detokenize import (
     LM_EVAL_WIKITEXT,
@@ -17,11 +21,13 @@ from eval.detokenize import (
     PTB,
     WIKITEXT,
     Detokenizer,
+    Rewrite,
     lm_eval_page,
 )
 from eval.files import DataFile, find_file, read_bytes_text, read_lines_text
 from eval.items import (
     Item,
+    MakeTask,
     Request,
     Source,
     Task,
@@ -40,15 +46,12 @@ from eval.protocols import (
     Variant,
 )
 
-PIECE_CHARACTERS = 2_000
-"""Pieces in which a text without lines is sampled."""
-
 
 def wikitext_tasks(source: Source, benchmark: Benchmark, column: Column) -> list[Task]:
     """`paper` and `raw-token` of either WikiText, `lm-eval` of WikiText-2."""
     tasks = [
         _line_task(source, benchmark, column, ("tokens", "raw"), WIKITEXT),
-        _raw_task(source, benchmark, column, ("raw", "tokens"), _join_rows),
+        _raw_lines_task(source, benchmark, column, ("raw", "tokens"), _join_rows),
     ]
     if benchmark == "wikitext2":
         tasks.insert(1, _page_task(source, benchmark, column))
@@ -59,23 +62,20 @@ def ptb_tasks(source: Source, benchmark: Benchmark, column: Column) -> list[Task
     """`paper` and `raw-token` of PTB."""
     return [
         _line_task(source, benchmark, column, ("lines",), PTB),
-        _raw_task(source, benchmark, column, ("lines",), "\n".join),
+        _raw_lines_task(source, benchmark, column, ("lines",), "\n".join),
     ]
 
 
 def bytes_tasks(source: Source, benchmark: Benchmark, column: Column) -> list[Task]:
-    """The one variant of enwik8 or text8: bits a byte, or a character."""
-    path, data = find_file(benchmark, ("bytes",), source.folder)
+    """`paper` of enwik8 or text8, bits a byte or a character, and `raw-token`."""
+    kinds = ("bytes", "derived") if benchmark == "text8" else ("bytes",)
+    path, data = find_file(benchmark, kinds, source.folder)
     text = read_bytes_text(path, data)
-    pieces = [text]
-    if source.limits.max_tokens is not None:
-        pieces = [text[i : i + PIECE_CHARACTERS] for i in range(0, len(text), PIECE_CHARACTERS)]
-    taken = _take(source, pieces)
-    scored = "".join(pieces[:taken])
-    unit, units = "byte", len(scored.encode("utf-8"))
+    unit, units = "byte", len(text.encode("utf-8"))
     if benchmark == "text8":
-        unit, units = "character", len(scored)
-    requests = list(windows(boundary_and(source.tokens(scored)), source.window))
+        unit, units = "character", len(text)
+    tokens = source.tokens(text)
+    requests = list(windows(boundary_and(tokens), source.window))
     protocol = _protocol(
         source,
         data,
@@ -83,25 +83,35 @@ def bytes_tasks(source: Source, benchmark: Benchmark, column: Column) -> list[Ta
         "paper",
         measure="bits",
         unit=unit,
-        sample=_sample(taken, pieces, f"pieces of {PIECE_CHARACTERS:,} characters"),
+        detokenizer="none" if data.kind == "bytes" else "text8/1",
+        sample=source.limits.describe(len(requests), "windows"),
     )
-    items = list(share_units(requests, units))
-    return [Task("paper", (protocol,), data, items, len(items))]
+    items = _sampled(source, share_units(requests, units), len(requests))
+    return [
+        Task("paper", (protocol,), data, items, _count(source, len(requests))),
+        _raw_task(source, data, column, tokens),
+    ]
 
 
 def sentence_tasks(source: Source, benchmark: Benchmark, column: Column) -> list[Task]:
     """`paper` and `raw-token` of 1BW: each sentence alone, its end-of-line scored."""
     path, data = find_file(benchmark, ("sentences",), source.folder)
     sentences = [line for line in read_lines_text(path).split("\n") if line.strip()]
-    chosen = source.limits.choose(len(sentences))
+    chosen = source.limits.choose(len(sentences), "sentences")
 
-    def items(join: Callable[[str], str]) -> Iterator[Item]:
+    def items(join: Rewrite) -> Iterator[Item]:
         for index in chosen:
             tokens = source.tokens(join(sentences[index]) + "\n")
             requests = tuple(windows(boundary_and(tokens), source.window, fill_last=True))
             yield Item(index, requests, len(sentences[index].split()) + 1)
 
-    def task(variant: Variant, detokenizer: str, unit: str, join: Callable[[str], str]) -> Task:
+    def task(
+        variant: Variant,
+        detokenizer: str,
+        unit: str,
+        join: Rewrite,
+        untouched: MakeTask | None = None,
+    ) -> Task:
         protocol = _protocol(
             source,
             data,
@@ -120,10 +130,18 @@ def sentence_tasks(source: Source, benchmark: Benchmark, column: Column) -> list
             source.limits.stop(items(join)),
             len(chosen),
             unit_is_token=variant == "raw-token",
+            untouched=untouched,
         )
 
+    unit = "word or end of sentence"
     return [
-        task("paper", ONE_BILLION.name, "word or end of sentence", ONE_BILLION.detokenize),
+        task(
+            "paper",
+            ONE_BILLION.name,
+            unit,
+            ONE_BILLION.detokenize,
+            untouched=lambda: task("paper", "none", unit, str),
+        ),
         task("raw-token", "none", "BPE token", str),
     ]
 
@@ -162,36 +180,45 @@ def _line_task(
     """`paper`: de-tokenized lines as one stream, divided by original words and lines."""
     path, data = find_file(benchmark, kinds, source.folder)
     lines = split_lines(read_lines_text(path))
-    taken = _take(source, lines)
-    joined = "".join(f"{detokenizer.detokenize(line)}\n" for line in lines[:taken])
-    requests = list(windows(boundary_and(source.tokens(joined)), source.window))
-    items = list(share_units(requests, count_units(lines[:taken])))
-    protocol = _protocol(
-        source,
-        data,
-        column,
-        "paper",
-        unit="word or end of line",
-        detokenizer=detokenizer.name,
-        sample=_sample(taken, lines, "lines"),
-    )
-    return Task("paper", (protocol,), data, items, len(items))
+
+    def task(name: str, rewrite: Rewrite, untouched: MakeTask | None = None) -> Task:
+        joined = "".join(f"{rewrite(line)}\n" for line in lines)
+        requests = list(windows(boundary_and(source.tokens(joined)), source.window))
+        protocol = _protocol(
+            source,
+            data,
+            column,
+            "paper",
+            unit="word or end of line",
+            detokenizer=name,
+            sample=source.limits.describe(len(requests), "windows"),
+        )
+        items = _sampled(source, share_units(requests, count_units(lines)), len(requests))
+        total = _count(source, len(requests))
+        return Task("paper", (protocol,), data, items, total, untouched=untouched)
+
+    return task(detokenizer.name, detokenizer.detokenize, untouched=lambda: task("none", str))
 
 
-def _raw_task(
+def _raw_lines_task(
     source: Source,
     benchmark: Benchmark,
     column: Column,
     kinds: tuple[str, ...],
     join: Callable[[list[str]], str],
 ) -> Task:
-    """`raw-token`: lines as they are, joined by `join`, divided by scored BPE tokens."""
+    """`raw-token`: lines as they are, joined by `join`."""
     path, data = find_file(benchmark, kinds, source.folder)
     lines = split_lines(read_lines_text(path))
-    taken = _take(source, lines)
-    tokens = source.tokens(join([*lines[:taken], ""]))
+    return _raw_task(source, data, column, source.tokens(join([*lines, ""])))
+
+
+def _raw_task(
+    source: Source, data: DataFile, column: Column, tokens: npt.NDArray[np.int32]
+) -> Task:
+    """`raw-token`: windows apart from one another, divided by scored BPE tokens."""
     requests = list(windows_without_boundary(tokens, source.window))
-    items = [Item(i, (request,), request.scored) for i, request in enumerate(requests)]
+    items = (Item(i, (request,), request.scored) for i, request in enumerate(requests))
     protocol = _protocol(
         source,
         data,
@@ -200,16 +227,33 @@ def _raw_task(
         unit="BPE token",
         scored="every token of a window but its first",
         first_token=FIRST_NOT_SCORED,
-        sample=_sample(taken, lines, "lines"),
+        sample=source.limits.describe(len(requests), "windows"),
     )
-    return Task("raw-token", (protocol,), data, items, len(items), unit_is_token=True)
+    return Task(
+        "raw-token",
+        (protocol,),
+        data,
+        _sampled(source, items, len(requests)),
+        _count(source, len(requests)),
+        unit_is_token=True,
+    )
+
+
+def _sampled(source: Source, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The chosen ones of `total` windows, until enough tokens are scored."""
+    chosen = set(source.limits.choose(total, "windows"))
+    return source.limits.stop(item for item in items if item.index in chosen)
+
+
+def _count(source: Source, total: int) -> int:
+    return len(source.limits.choose(total, "windows"))
 
 
 def _page_task(source: Source, benchmark: Benchmark, column: Column) -> Task:
     """`lm-eval`: each page alone, divided by the harness's count of its words."""
     path, data = find_file(benchmark, ("raw", "tokens"), source.folder)
     pages = split_pages(read_lines_text(path))
-    chosen = source.limits.choose(len(pages))
+    chosen = source.limits.choose(len(pages), "pages")
     protocol = _protocol(
         source,
         data,
@@ -233,22 +277,6 @@ def _page_item(source: Source, index: int, page: str) -> Item:
 def _join_rows(lines: list[str]) -> str:
     """Lines of WikiText as rows of its data set, joined by blank lines as reports do."""
     return "\n\n".join(f"{line}\n" if line.strip() else "" for line in lines[:-1])
-
-
-def _take(source: Source, pieces: list[str]) -> int:
-    """How many pieces give no more than `max_tokens` tokens, at least one."""
-    if source.limits.max_tokens is None:
-        return len(pieces)
-    tokens = 0
-    for taken, piece in enumerate(pieces):
-        tokens += len(source.encode(f"{piece}\n"))
-        if tokens > source.limits.max_tokens:
-            return max(1, taken)
-    return len(pieces)
-
-
-def _sample(taken: int, pieces: list[str], things: str) -> str | None:
-    return f"first {taken:,} of {len(pieces):,} {things}" if taken < len(pieces) else None
 
 
 def _protocol(

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from eval.scores import read_scores
-from eval.table import table_rows
+from eval.table import notes, table_rows
 from flows import stages
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
@@ -81,6 +81,7 @@ def write_card(
         **values,
         **_corpus(manifests, artifacts),
         rows=rows,
+        notes=notes(rows),
         description=config.description,
         fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
     )

@@ -44,7 +44,7 @@ def score_benchmark_file(
 
     torch.set_num_threads(1)
     scores = score_benchmark(
-        scorer=load_scorer(model, device=device),
+        scorer=load_scorer(model, device, getattr(torch, config.evaluation.dtype)),
         encode=gpt2_encoding().encode_ordinary,
         benchmark=config.benchmark,
         folder=folder,

@@ -21,30 +21,58 @@ from infra.runs import Run, read_runs
 from infra.store import WORK_NAME, Artifact, Store, verify_artifact
 
 if TYPE_CHECKING:
-    from eval.table import TableRow
+    from eval.scores import Score
+    from eval.table import TableRow, VariantRow
 
 
 def score_table(rows: Sequence[TableRow]) -> Table:
-    """The ten columns, ours beside the published row of the nearest size."""
+    """The ten columns, ours beside the published rows of OpenAI's four sizes."""
     from eval.table import format_score
 
     table = Table(title="Zero-shot scores", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("column", no_wrap=True)
-    for heading in ("score", "95 % interval", "items", f"GPT-2 {rows[0].published_name}"):
+    sizes = list(rows[0].published_sizes)
+    nearest = rows[0].published_name
+    published = [f"[bold]GPT-2 {size}[/]" if size == nearest else size for size in sizes]
+    with_gain = any(row.gain is not None for row in rows)
+    gain = ["gained by\nde-tokenizing"] if with_gain else []
+    for heading in ("score", "95 % interval", "items", *gain, *published):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("made on", overflow="fold")
     for row in rows:
-        if row.value is None or row.low is None or row.high is None:
-            published = format_score(row.published)
-            table.add_row(row.title, "–", "", "", published, escape(row.missing or ""), style="dim")
+        beside = [format_score(value) for value in row.published_sizes.values()]
+        gained = [format_score(row.gain) if row.gain is not None else ""] if with_gain else []
+        if row.value is None:
+            empty = ["–", "", "", *([""] if with_gain else [])]
+            table.add_row(row.title, *empty, *beside, escape(row.missing or ""), style="dim")
             continue
         table.add_row(
             row.title,
             format_score(row.value),
-            f"{format_score(row.low)}–{format_score(row.high)}",
+            row.interval,
             f"{row.items:,}",
-            format_score(row.published),
+            *gained,
+            *beside,
             escape(row.label),
+        )
+    return table
+
+
+def variant_table(rows: Sequence[VariantRow]) -> Table:
+    """Every score by column and reading, with the protocol's id."""
+    from eval.table import format_score
+
+    table = Table(title="All readings", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("column", "reading"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("score", "95 % interval", "items"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("unit", overflow="fold")
+    table.add_column("protocol", no_wrap=True)
+    for row in rows:
+        value = format_score(row.value)
+        table.add_row(
+            row.title, row.variant, value, row.interval, f"{row.items:,}", row.unit, row.protocol
         )
     return table
 
@@ -150,10 +178,17 @@ def list_store(console: Console, store: Store, *, as_json: bool) -> None:
     console.print(table)
 
 
-def print_scores(console: Console, rows: Sequence[TableRow]) -> None:
-    """Print the score table."""
+def print_scores(console: Console, rows: Sequence[TableRow], scores: Sequence[Score] = ()) -> None:
+    """Print the score table, why it may differ from the published one, and the other readings."""
+    from eval.table import notes, variant_rows
+
     console.print()
     console.print(score_table(rows))
+    for title, reason in notes(rows):
+        console.print(f"[dim]{title}: {escape(reason)}[/]", highlight=False)
+    if any(score.variant != "paper" for score in scores):
+        console.print()
+        console.print(variant_table(variant_rows(scores)))
 
 
 def print_fidelity(console: Console, artifact: Artifact, *, as_json: bool) -> None:

@@ -52,8 +52,8 @@ MODEL = Stage("model", "model.train:main", "steps", "steps", version=2)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )
-SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items")
-CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=3)
+SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items", version=2)
+CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
 
 FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
 """The stages whose counts follow one another from a dump's rows to the shards' documents."""

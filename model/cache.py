@@ -51,3 +51,16 @@ class Cache:
         twin._keys = [None if tensor is None else tensor.clone() for tensor in self._keys]
         twin._values = [None if tensor is None else tensor.clone() for tensor in self._values]
         return twin
+
+    def repeat(self, rows: int, capacity: int) -> Self:
+        """One that holds the same for `rows` sequences and has room for `capacity` tokens each."""
+        twin = type(self)(len(self._lengths), capacity)
+        twin._lengths = list(self._lengths)
+        for held, into in ((self._keys, twin._keys), (self._values, twin._values)):
+            for layer, room_BHTD in enumerate(held):
+                if room_BHTD is not None:
+                    b, h, _, d = room_BHTD.shape
+                    length = self._lengths[layer]
+                    into[layer] = room_BHTD.new_empty(rows * b, h, capacity, d)
+                    into[layer][:, :, :length] = room_BHTD[:, :, :length].repeat(rows, 1, 1, 1)
+        return twin

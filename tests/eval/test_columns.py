@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiktoken_ext.openai_public import r50k_pat_str
 
 from eval.cbt import BLANK, Question, cbt_tasks, make_item, read_questions
 from eval.errors import BenchmarkError
-from eval.items import Item, Limits, Source, Task
+from eval.items import Item, Limits, Source, Task, cut_text
 from eval.lambada import lambada_tasks, read_passages
 from eval.scorer import END_OF_TEXT
 from eval.streams import (
@@ -22,6 +26,8 @@ from eval.streams import (
     wikitext_tasks,
 )
 from tests.eval.scorers import byte_encoding, gpt2_encoding
+
+GPT2_PATTERN = regex.compile(r50k_pat_str)
 
 
 def source_of(real_data: Path, **limits: int | None) -> Source:
@@ -81,12 +87,13 @@ def test_ptb_counts(real_data: Path) -> None:
 
 
 def test_prefixes_are_measured_by_byte_and_character(real_data: Path) -> None:
-    (enwik8,) = bytes_tasks(source_of(real_data, max_tokens=20_000), "enwik8", "enwik8")
+    enwik8, raw = bytes_tasks(source_of(real_data, max_tokens=20_000), "enwik8", "enwik8")
     units, tokens = totals(enwik8)
     assert 0.25 < tokens / units < 0.33
-    assert 18_000 < tokens <= 20_001
-    assert enwik8.protocols[0].sample is not None
-    (text8,) = bytes_tasks(source_of(real_data), "text8", "text8")
+    assert tokens == 20 * 1024
+    assert enwik8.protocols[0].sample == "until 20,000 tokens are scored"
+    assert (raw.variant, raw.protocols[0].unit) == ("raw-token", "BPE token")
+    text8, _ = bytes_tasks(source_of(real_data), "text8", "text8")
     assert totals(text8)[0] == 3_010_294
     assert text8.protocols[0].sample is None
 
@@ -138,7 +145,9 @@ def test_cbt_questions(tmp_path: Path) -> None:
     assert (first.query, first.answer) == (f"He saw {BLANK} .", 0)
     assert first.candidates == ("cats", "dogs")
     assert first.context[19] == "Line 20 's words ."
-    (task,) = cbt_tasks(small_source(tmp_path), "cbt_cn", "cbt_cn")
+    task, raw = cbt_tasks(small_source(tmp_path), "cbt_cn", "cbt_cn")
+    whole = bytes(next(iter(raw.items)).requests[1].tokens[1:].tolist()).decode()
+    assert whole.endswith("Line 20 's words . He saw dogs .")
     item = next(iter(task.items))
     texts = [bytes(part.tokens[1:].tolist()).decode() for part in item.requests]
     assert texts[1].endswith("Line 20's words. He saw dogs.")
@@ -150,7 +159,7 @@ def test_cbt_questions(tmp_path: Path) -> None:
 
 def test_long_contexts_are_cut_alike_for_all_candidates(tmp_path: Path) -> None:
     question = Question(("word " * 50,), f"It is {BLANK} .", 0, ("so", "a much longer one"))
-    item = make_item(small_source(tmp_path, window=40), 0, question)
+    item = make_item(small_source(tmp_path, window=40), 0, question, str)
     before = [part.tokens[: part.scored_from].tolist() for part in item.requests]
     assert before[0] == before[1]
     assert max(len(part.tokens) for part in item.requests) == 41
@@ -189,17 +198,74 @@ def test_empty_lines_are_units(tmp_path: Path) -> None:
     assert bytes(scored(item)) == b"a b \n\n c \n"
 
 
-def test_a_stream_is_sampled_by_lines(tmp_path: Path) -> None:
-    (tmp_path / "ptb.test.txt").write_text(" a b \n" * 10, "utf-8")
-    paper, _ = ptb_tasks(small_source(tmp_path, max_tokens=20), "ptb", "ptb")
-    assert paper.protocols[0].sample == "first 3 of 10 lines"
-    assert sum(item.units for item in paper.items) == 9
+def test_a_stream_is_sampled_by_windows(tmp_path: Path) -> None:
+    (tmp_path / "ptb.test.txt").write_text(" a b \n" * 100, "utf-8")
+    whole, _ = ptb_tasks(small_source(tmp_path, window=40), "ptb", "ptb")
+    drawn, raw = ptb_tasks(small_source(tmp_path, window=40, max_items=4), "ptb", "ptb")
+    assert drawn.protocols[0].sample == "4 of 10 windows drawn by seed 0"
+    assert raw.protocols[0].sample == "4 of 15 windows drawn by seed 0"
+    items = {item.index: item for item in whole.items}
+    chosen = list(drawn.items)
+    assert [item.index for item in chosen] != [0, 1, 2, 3]
+    for item in chosen:
+        assert scored(item) == scored(items[item.index])
+        assert item.units == items[item.index].units == 30
+    few, _ = ptb_tasks(small_source(tmp_path, window=40, max_tokens=50), "ptb", "ptb")
+    assert [item.index for item in few.items] == [0, 1]
+
+
+def test_a_quick_sample_is_labelled(tmp_path: Path) -> None:
+    (tmp_path / "text8").write_text(" word" * 1000, "utf-8")
+    limits = Limits(max_items=None, max_tokens=None, seed=3, quick=True)
+    source = Source(tmp_path, byte_encoding, limits, 64, "float32")
+    task, _ = bytes_tasks(source, "text8", "text8")
+    assert task.protocols[0].sample == "20 of 79 windows drawn by seed 3"
+    assert (task.total, len(list(task.items))) == (20, 20)
 
 
 def test_long_streams_keep_to_the_window(tmp_path: Path) -> None:
     (tmp_path / "text8").write_text(" word" * 100, "utf-8")
-    (task,) = bytes_tasks(small_source(tmp_path, window=64), "text8", "text8")
+    task, _ = bytes_tasks(small_source(tmp_path, window=64), "text8", "text8")
     items = list(task.items)
     assert bytes(np.concatenate([scored(item) for item in items]).tolist()) == b" word" * 100
     assert max(len(item.requests[0].tokens) for item in items) == 65
     assert sum(item.units for item in items) == 500
+
+
+@pytest.mark.parametrize("name", ["wikitext2.test.tokens", "enwik8.prefix4154399"])
+def test_pieces_encode_as_the_whole(real_data: Path, name: str) -> None:
+    encode = gpt2_encoding(real_data / "vocab")
+    text = (real_data / "benchmarks" / name).read_bytes()[:400_000].decode("utf-8", "ignore")
+    pieces = cut_text(text, 1000)
+    assert len(pieces) > 300
+    assert [token for piece in pieces for token in encode(piece)] == encode(text)
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.text(st.sampled_from(list("ab1é \n\t'.,中 \u3000")), max_size=60))
+def test_any_pieces_encode_as_the_whole(text: str) -> None:
+    pieces = cut_text(text, 3)
+    assert "".join(pieces) == text
+    matches = [match for piece in pieces for match in GPT2_PATTERN.findall(piece)]
+    assert matches == GPT2_PATTERN.findall(text)
+
+
+def test_text8_is_derived_from_enwik8(tmp_path: Path) -> None:
+    text = "<text xml:space='preserve'>[[dog|dogs]], ''Five'' in 1\n</text>"
+    page = f"<page><title>X</title>{text}</page>"
+    (tmp_path / "enwik8").write_text(page * 30, "utf-8")
+    task, _ = bytes_tasks(small_source(tmp_path), "text8", "text8")
+    (item,) = task.items
+    assert bytes(scored(item)).decode().startswith(" dogs five in one dogs five in one dogs")
+    assert task.protocols[0].detokenizer == "text8/1"
+    assert task.data.label == "text8 derived from unknown file"
+    assert task.data.split == "derived from enwik8's test, by its name"
+    (tmp_path / "text8").write_text(" its own", "utf-8")
+    task, _ = bytes_tasks(small_source(tmp_path), "text8", "text8")
+    assert task.data.kind == "bytes"
+
+
+def test_an_enwik8_without_pages_gives_no_text8(tmp_path: Path) -> None:
+    (tmp_path / "enwik8").write_text("no pages", "utf-8")
+    with pytest.raises(BenchmarkError, match="derived from .*enwik8 is empty"):
+        bytes_tasks(small_source(tmp_path), "text8", "text8")

@@ -8,7 +8,7 @@ import pytest
 
 from eval.errors import BenchmarkError, MissingBenchmark
 from eval.files import (
-    KNOWN_BEGINNINGS,
+    MOST_BYTES,
     NAMES,
     UNKNOWN,
     benchmark_paths,
@@ -17,7 +17,9 @@ from eval.files import (
     read_bytes_text,
     read_lines_text,
 )
+from eval.known_files import KNOWN_BEGINNINGS, LAST_5_MB
 from eval.protocols import BENCHMARKS
+from eval.text8 import derive_text8
 
 
 def test_every_benchmark_has_names() -> None:
@@ -62,14 +64,43 @@ def test_real_files_are_known(
 ) -> None:
     _, data = find_file(benchmark, (kind,), real_data / "benchmarks")
     assert (data.label, data.split) == (label, split)
+    assert data.is_known
+    assert data.treatment == "none"
 
 
 def test_a_changed_real_file_is_unknown(real_data: Path, tmp_path: Path) -> None:
     content = (real_data / "benchmarks" / "ptb.test.txt").read_bytes()
     (tmp_path / "ptb.test.txt").write_bytes(content.replace(b"\n", b"\r\n"))
     path, data = find_file("ptb", ("lines",), tmp_path)
-    assert data.label == UNKNOWN
+    assert (data.label, data.is_known, data.split) == (UNKNOWN, False, "test, by its name")
+    assert data.treatment == "3,761 CRLF read as LF"
     assert read_lines_text(path).encode() == content
+
+
+def test_a_known_file_in_anothers_place_is_called_by_its_name(
+    real_data: Path, tmp_path: Path
+) -> None:
+    tokens = (real_data / "benchmarks" / "wikitext2.test.tokens").read_bytes()
+    raw = (real_data / "benchmarks" / "wikitext2.test.raw").read_bytes()
+    (tmp_path / "wikitext103.test.tokens").write_bytes(tokens)
+    (tmp_path / "wikitext103.test.raw").write_bytes(raw)
+    _, data = find_file("wikitext103", ("tokens",), tmp_path)
+    assert (data.label, data.is_known) == ("another file: WikiText-2, tokens", False)
+    _, data = find_file("wikitext103", ("raw",), tmp_path)
+    assert (data.label, data.is_known) == ("WikiText-2, raw (the same file)", True)
+
+
+def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "enwik8").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(BenchmarkError, match="no benchmark has more than"):
+        find_file("enwik8", ("bytes",), tmp_path)
+
+
+def test_text8_of_the_real_enwik8_is_the_real_text8(real_data: Path) -> None:
+    folder = real_data / "benchmarks"
+    enwik8 = (folder / "enwik8.prefix4154399").read_bytes().decode("utf-8", "ignore")
+    assert derive_text8(enwik8) == (folder / "text8.prefix.txt").read_text("utf-8")
 
 
 def test_a_whole_file_is_cut_to_its_last_5_mb(
@@ -81,7 +112,7 @@ def test_a_whole_file_is_cut_to_its_last_5_mb(
     monkeypatch.setitem(KNOWN_BEGINNINGS, "enwik8", (len(head), digest, len(whole)))
     (tmp_path / "enwik8").write_bytes(whole)
     path, data = find_file("enwik8", ("bytes",), tmp_path)
-    assert (data.label, data.split) == ("enwik8", "test: last 5 MB")
+    assert (data.label, data.split) == ("enwik8", LAST_5_MB)
     assert read_bytes_text(path, data) == "é" * 2_500_000
     (tmp_path / "enwik8").write_bytes(whole[:-1])
     path, data = find_file("enwik8", ("bytes",), tmp_path)
@@ -106,6 +137,8 @@ def test_line_files_lose_mark_and_carriage_returns(tmp_path: Path) -> None:
     path = tmp_path / "ptb.test.txt"
     path.write_bytes(b"\xef\xbb\xbf a \r\n b \r\n")
     assert read_lines_text(path) == " a \n b \n"
+    _, data = find_file("ptb", ("lines",), tmp_path)
+    assert data.treatment == "byte-order mark dropped; 2 CRLF read as LF"
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n"])

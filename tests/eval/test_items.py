@@ -68,13 +68,13 @@ def test_shared_units_add_up(lengths: list[int], units: int) -> None:
 
 def test_samples_are_drawn_by_the_seed() -> None:
     limits = Limits(max_items=5, max_tokens=None, seed=1)
-    chosen = limits.choose(100)
-    assert chosen == limits.choose(100) == sorted(set(chosen))
+    chosen = limits.choose(100, "passages")
+    assert chosen == limits.choose(100, "passages") == sorted(set(chosen))
     assert len(chosen) == 5
-    assert chosen != Limits(5, None, 2).choose(100)
+    assert chosen != Limits(5, None, 2).choose(100, "passages")
     assert limits.describe(100, "passages") == "5 of 100 passages drawn by seed 1"
     assert limits.describe(5, "passages") is None
-    assert list(limits.choose(3)) == [0, 1, 2]
+    assert list(limits.choose(3, "passages")) == [0, 1, 2]
 
 
 def test_scoring_stops_after_enough_tokens() -> None:

@@ -66,12 +66,60 @@ def test_neighbours_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [generator.integers(0, 101, size=n).tolist() for n in generator.integers(2, 42, 50)]
     starts = [1] * len(asked)
     together = SCORER.log_likelihoods(asked, starts)
-    monkeypatch.setattr(likelihood, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(SCORER, "batch_tokens", 1)
     alone = SCORER.log_likelihoods(asked, starts)
     reverse = SCORER.log_likelihoods(asked[::-1], starts)[::-1]
     for one, two, three in zip(together, alone, reverse, strict=True):
         np.testing.assert_allclose(one[0], two[0], rtol=0, atol=1e-5)
         np.testing.assert_array_equal(two[0], three[0])
+
+
+def questions(count: int) -> tuple[list[list[int]], list[int]]:
+    """Ten requests a question: one context, cut at 20 tokens, and ends of 0 to 9 tokens more."""
+    generator = np.random.default_rng(1)
+    asked, starts = [], []
+    for _ in range(count):
+        context = generator.integers(0, 101, size=int(generator.integers(20, 30))).tolist()
+        for length in range(1, 11):
+            asked.append(context + generator.integers(0, 101, size=length).tolist())
+            starts.append(len(context))
+    return asked, starts
+
+
+def test_a_shared_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, starts = questions(4)
+    apart = GPT2Scorer(make_network())
+    expected = apart.log_likelihoods(asked, starts)
+    monkeypatch.setattr(likelihood, "SHARED_TOKENS", 10)
+    shared = GPT2Scorer(make_network())
+    order = np.random.default_rng(2).permutation(len(asked))
+    found = shared.log_likelihoods([asked[i] for i in order], [starts[i] for i in order])
+    for i, (log_p, is_best) in zip(order, found, strict=True):
+        np.testing.assert_allclose(log_p, expected[i][0], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(is_best, expected[i][1])
+    assert shared.computed_tokens < apart.computed_tokens / 2
+    (answer,) = {len(a[0]) for a in shared.log_likelihoods([asked[0]] * 3, [starts[0]] * 3)}
+    assert answer == 1
+
+
+def test_padding_is_bounded() -> None:
+    generator = np.random.default_rng(3)
+    asked = [generator.integers(0, 101, size=n).tolist() for n in generator.integers(2, 42, 400)]
+    scorer = GPT2Scorer(make_network())
+    scorer.log_likelihoods(asked, [1] * len(asked))
+    assert scorer.computed_tokens >= sum(len(request) - 1 for request in asked)
+    assert scorer.padding_tokens <= 0.05 * scorer.computed_tokens
+
+
+def test_half_precision_is_reduced_in_single() -> None:
+    asked, starts = questions(3)
+    scorer = GPT2Scorer(make_network(), dtype=torch.bfloat16)
+    assert scorer.network.ln_f.weight.dtype == torch.bfloat16
+    for (log_p, _), (expected, _) in zip(
+        scorer.log_likelihoods(asked, starts), SCORER.log_likelihoods(asked, starts), strict=True
+    ):
+        assert log_p.dtype == np.float32
+        np.testing.assert_allclose(log_p, expected, rtol=0, atol=0.3)
 
 
 def test_greedy_tokens_are_the_argmax() -> None:
