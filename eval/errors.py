@@ -3,7 +3,9 @@
 EvalError               anything a user can mend; its message says what, where and how
 ├── MissingBenchmark    no file of a benchmark lies in the folder
 ├── BenchmarkError      a benchmark's file is empty, broken or of another kind
-└── ScorerError         the scored model gave likelihoods of the wrong number or not finite
+├── ScorerError         the scored model gave likelihoods of the wrong number or not finite
+├── ComparisonError     two models have no scores that can be compared
+└── FetchError          a benchmark could not be fetched, or is not what was expected
 """
 
 
@@ -21,3 +23,11 @@ class BenchmarkError(EvalError):
 
 class ScorerError(EvalError):
     """A scorer broke its promise: wrong number of likelihoods, or one that is not finite."""
+
+
+class ComparisonError(EvalError):
+    """Two models have no score by the same protocol on the same items."""
+
+
+class FetchError(EvalError):
+    """A benchmark could not be fetched, is too large, or is not what was expected."""

@@ -61,6 +61,7 @@ class Cache:
                 if room_BHTD is not None:
                     b, h, _, d = room_BHTD.shape
                     length = self._lengths[layer]
-                    into[layer] = room_BHTD.new_empty(rows * b, h, capacity, d)
-                    into[layer][:, :, :length] = room_BHTD[:, :, :length].repeat(rows, 1, 1, 1)
+                    new_BHTD = room_BHTD.new_empty(rows * b, h, capacity, d)
+                    new_BHTD[:, :, :length] = room_BHTD[:, :, :length].repeat(rows, 1, 1, 1)
+                    into[layer] = new_BHTD
         return twin
