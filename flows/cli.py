@@ -287,7 +287,7 @@ def fidelity(
     """Compare the domains of a build with the published 1,000 commonest of WebText.
 
     Args:
-        reference: a run's id, or a fidelity artifact (`webtext list` shows both); where the store
+        reference: a run's id, or a fidelity artifact (`webtext runs` shows both); where the store
             holds one build, nothing.
     """
     from flows.fidelity import find_fidelity
@@ -358,7 +358,7 @@ def plan(
     measured on this machine (once, and kept in the store). Every figure says where it comes from.
 
     Args:
-        run: a run's id (`webtext list` shows them) or `latest`: its estimate beside what it took.
+        run: a run's id (`webtext runs` shows them) or `latest`: its estimate beside what it took.
     """
     from flows.plan_show import print_comparison, print_estimate
     from flows.plan_store import compare_run, plan_profile
@@ -376,19 +376,6 @@ def plan(
         return
     estimate = plan_profile(_settings(options), measure=measure)
     _print_plan(estimate, json, lambda: print_estimate(console(), estimate))
-
-
-@app.command(name="list")
-def list_(
-    *,
-    store: StoreRequired = Path("runs"),
-    json: JsonOption = False,
-    debug: DebugOption = False,  # noqa: ARG001
-) -> None:
-    """List the runs and artifacts of a store."""
-    from flows.show import list_store
-
-    list_store(console(), _store(store), as_json=json)
 
 
 @app.command

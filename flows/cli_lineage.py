@@ -25,6 +25,7 @@ def register_lineage(app: App) -> None:
     """Add the commands to the command line."""
     app.command(trace)
     app.command(impact)
+    app.command(runs, name=["runs", "list"])
 
 
 def trace(
@@ -110,6 +111,29 @@ def impact(
 
         for tree in impact_trees(answer):
             console().print(tree)
+
+
+def runs(
+    *,
+    limit: Annotated[int, Parameter(help="Runs that are listed; 0: all.")] = 20,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """List runs and artifacts with state, size, age and scores. Other commands take their names."""
+    from datetime import UTC, datetime
+
+    from flows.running import store_of
+    from infra.lineage_runs import take_inventory
+
+    found = take_inventory(store_of(store), datetime.now(UTC), limit)
+    if json:
+        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+    else:
+        from flows.runs_show import inventory_tables
+
+        for table in inventory_tables(found):
+            console().print(table)
 
 
 def _told(label: str, done: int, total: int) -> None:

@@ -14,11 +14,10 @@ from rich.table import Table
 from rich.tree import Tree
 
 from infra.errors import CorruptArtifact, StoreError
-from infra.files import folder_bytes
 from infra.garbage import find_garbage, remove
 from infra.lineage import Node
-from infra.runs import Run, read_runs
-from infra.store import WORK_NAME, Artifact, Store, verify_artifact
+from infra.runs import read_runs
+from infra.store import Artifact, Store, verify_artifact
 
 if TYPE_CHECKING:
     from eval.scores import Score
@@ -148,36 +147,6 @@ def collect_garbage(console: Console, store: Store, keep_runs: int, *, delete: b
     console.print(f"{done} {len(garbage)} pieces, {total:,.1f} MB{hint}.", highlight=False)
 
 
-def list_store(console: Console, store: Store, *, as_json: bool) -> None:
-    """List runs, newest first, and artifacts by stage."""
-    runs = list(reversed(read_runs(store.root)))
-    if as_json:
-        value = {
-            "runs": [run.model_dump() for run in runs],
-            "artifacts": [_artifact_row(folder) for folder in store.folders()],
-        }
-        print(json.dumps(value, indent=2))  # noqa: T201  the command's result
-        return
-    table = Table(title="Runs", title_justify="left")
-    for heading in ("run", "flow", "profile", "state", "began", "made", "reused"):
-        table.add_column(heading)
-    for run in runs:
-        made = sum(use.how == "made" for use in run.uses)
-        table.add_row(
-            run.run_id, run.flow, run.profile, _state(run), run.began_at,
-            str(made), str(len(run.uses) - made),
-        )  # fmt: skip
-    console.print(table)
-    table = Table(title="Artifacts", title_justify="left")
-    table.add_column("artifact")
-    table.add_column("state")
-    table.add_column("MB", justify="right")
-    for folder in store.folders():
-        row = _artifact_row(folder)
-        table.add_row(str(row["artifact"]), str(row["state"]), f"{row['megabytes']:,}")
-    console.print(table)
-
-
 def print_scores(console: Console, rows: Sequence[TableRow], scores: Sequence[Score] = ()) -> None:
     """Print the score table, why it may differ from the published one, and the other readings."""
     from eval.table import notes, variant_rows
@@ -273,17 +242,3 @@ def _node_text(node: Node) -> str:
 
     summary = summarise(node.manifest.counts, "rows")
     return f"{role}[bold]{name}[/]" + (f" [dim]{escape(summary)}[/]" if summary else "")
-
-
-def _artifact_row(folder: Path) -> dict[str, object]:
-    finished = (folder / "manifest.json").is_file()
-    unfinished = (folder / WORK_NAME).is_dir()
-    return {
-        "artifact": f"{folder.parent.name}/{folder.name}",
-        "state": "finished" if finished else "unfinished" if unfinished else "empty",
-        "megabytes": round(folder_bytes(folder) / 1e6, 1),
-    }
-
-
-def _state(run: Run) -> str:
-    return run.state if run.state != "running" or run.is_live() else "died"

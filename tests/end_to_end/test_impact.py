@@ -158,3 +158,22 @@ def test_the_command_prints_a_tree_or_json(
     assert "line 2: 'ftp://not.example/x'" in capfd.readouterr().err
     with pytest.raises(StoreError, match="name some pages"):
         read_wanted((), (), ())
+
+
+def test_runs_lists_what_can_be_asked_for(
+    tiny_store: TinyStore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = tiny_store[0]
+    assert main(["runs", "--store", str(store), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    [run] = found["runs"]
+    assert run["state"] == "finished"
+    assert run["bytes_made"] == sum(row["bytes"] for row in found["artifacts"])
+    assert main(["runs", "--store", str(store)]) == 0
+    told = capfd.readouterr().err
+    for row in found["artifacts"]:
+        assert row["artifact"] in told
+        assert row["run"] == run["run"]
+        assert main(["trace", "--store", str(store), row["artifact"]]) == 0
+    assert "lambada_acc" in told
+    capfd.readouterr()
