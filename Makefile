@@ -42,7 +42,7 @@ $(VENV)/.python:
 	touch $@
 
 # Each set-up installs the one below it and what it adds, at the versions of constraints.txt.
-$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt $(wildcard webtext/*.c)
+$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt $(wildcard webtext/*.c eval/*.c)
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	touch $@
 

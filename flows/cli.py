@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
+from flows.cli_overlap import register_overlap
 from flows.terminal import console
 
 if TYPE_CHECKING:
@@ -443,6 +444,7 @@ def generate(
 
 
 register_features(app)
+register_overlap(app, lambda *options, flow: _in_flow(Options(*options), flow))
 
 
 @app.command

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
 from flows.inputs import Inputs
+from flows.overlap_config import OverlapConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
 from model.config import CheckpointConfig, ModelConfig, TrainConfig
@@ -92,6 +93,7 @@ class Profile(_Section):
     demo_benchmarks: DemoBenchmarksConfig | None = None
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()
+    overlap: OverlapConfig = OverlapConfig()
     runtime: Runtime = Runtime()
     """How the run is done."""
 

@@ -53,6 +53,19 @@ DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )
 SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items", version=2)
+NGRAM_FILTER = Stage(
+    "ngram-filter", "eval.overlap_filter:build_filter_partition", "documents", "documents"
+)
+BENCHMARK_NGRAMS = Stage(
+    "benchmark-ngrams", "flows.overlap_stage:list_benchmark_ngrams", "benchmarks", "benchmarks"
+)
+OVERLAP_HITS = Stage(
+    "overlap-hits", "eval.overlap_hits:find_hits_partition", "documents", "documents"
+)
+OVERLAP = Stage("overlap", "eval.overlap_report:report_overlap", "variants", "variants")
+CLEAN_SCORES = Stage(
+    "clean-scores", "eval.overlap_scores:score_clean_items", "scores", "benchmarks"
+)
 CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
 
 FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
