@@ -128,6 +128,14 @@ class SourceOptions:
         str | None,
         Parameter(name="--cdx-records", help="Address or folder of the indexes' WARC files."),
     ] = None
+    documents: Annotated[
+        tuple[str, ...],
+        _files(
+            "--documents",
+            "An existing corpus in place of submissions and crawl: Parquet or JSON lines files, or "
+            "hf://datasets/OWNER/NAME@REVISION.",
+        ),
+    ] = ()
     earlier: Annotated[
         tuple[str, ...],
         _files(

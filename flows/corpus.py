@@ -10,6 +10,7 @@ from prefect import flow
 
 from flows import stages
 from flows.earlier import earlier_inputs
+from flows.existing import make_row_pages
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_markdown, funnel_rows, publish_markdown
 from flows.plan_store import estimate_dumps, keep_estimate
@@ -51,10 +52,7 @@ def corpus(profile: Profile | str) -> dict[str, str]:
 
 def make_corpus(run: Session) -> dict[str, str]:
     """Make or find the artifacts from the dumps to the shards; their labels by stage."""
-    sources = _sources(run)
-    if not run.reuse_only:
-        _keep_estimate(run, sources.dumps)
-    return {artifact.stage: artifact.label for artifact in _stages(run, sources)}
+    return {artifact.stage: artifact.label for artifact in _stages(run)}
 
 
 def _keep_estimate(run: Session, dumps: Sequence[Path]) -> None:
@@ -65,16 +63,14 @@ def _keep_estimate(run: Session, dumps: Sequence[Path]) -> None:
         _LOG.info("no estimate: a dump cannot be read, as its stage will tell", exc_info=True)
 
 
-def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
+def _stages(run: Session) -> Iterator[Artifact]:
     profile, parts = run.profile, partitions(run.profile.partitions)
-    submissions = _read_dumps(run, sources)
-    yield submissions
-    links = make(run, stages.LINKS, profile.links, {"submissions": submissions}, parts, {})
-    yield links
-    captures = _crawl(run, sources, links, parts)
-    yield captures
-    pages = make(run, stages.PAGES, profile.pages, {"captures": captures}, parts, {})
-    yield pages
+    made: dict[str, Artifact] = {}
+    for artifact in make_row_pages(run) if profile.inputs.documents else _crawled_pages(run):
+        made[artifact.stage] = artifact
+        yield artifact
+    rows = made.get(stages.ROW_PAGES.name)
+    links, pages = (rows or made[stage.name] for stage in (stages.LINKS, stages.PAGES))
     documents = make(
         run, stages.DOCUMENTS, profile.documents, {"pages": pages, "links": links}, parts, {}
     )
@@ -94,9 +90,24 @@ def _stages(run: Session, sources: Sources) -> Iterator[Artifact]:
         {},
     )
     yield selected
-    compared = {"links": links, "captures": captures, "documents": documents, "corpus": selected}
+    captures = {role: made[role] for role in (stages.CAPTURES.name,) if role in made}
+    compared = {"links": links, **captures, "documents": documents, "corpus": selected}
     yield make(run, stages.FIDELITY, FidelityConfig(), compared, whole(), {})
     yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
+
+
+def _crawled_pages(run: Session) -> Iterator[Artifact]:
+    """Make or find the artifacts from the dumps to the pages."""
+    sources, profile, parts = _sources(run), run.profile, partitions(run.profile.partitions)
+    if not run.reuse_only:
+        _keep_estimate(run, sources.dumps)
+    submissions = _read_dumps(run, sources)
+    yield submissions
+    links = make(run, stages.LINKS, profile.links, {"submissions": submissions}, parts, {})
+    yield links
+    captures = _crawl(run, sources, links, parts)
+    yield captures
+    yield make(run, stages.PAGES, profile.pages, {"captures": captures}, parts, {})
 
 
 def _find_duplicates(run: Session, documents: Artifact, signatures: Artifact) -> Artifact:
@@ -187,7 +198,8 @@ def _sources(run: Session) -> Sources:
         )
     if profile.demo_web is None:
         raise ProfileError(
-            f"the profile {profile.name} names no submissions; give dumps with --submissions"
+            f"the profile {profile.name} names no submissions; give dumps with --submissions, or "
+            "an existing corpus with --documents"
         )
     web = make(run, stages.DEMO_WEB, profile.demo_web, {}, whole(), {})
     dumps = sorted((web.path / "submissions").iterdir())
@@ -197,7 +209,9 @@ def _sources(run: Session) -> Sources:
 
 def _publish_funnel(run: Session, made: Mapping[str, str]) -> None:
     counted = [
-        (stage, run.store.find(made[stage.name]).manifest().counts) for stage in stages.FUNNEL
+        (stage, run.store.find(made[stage.name]).manifest().counts)
+        for stage in stages.FUNNEL
+        if stage.name in made
     ]
     table = funnel_markdown(funnel_rows(counted))
     publish_markdown("funnel", f"## From submissions to shards\n\n{table}")

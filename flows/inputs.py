@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from infra.errors import StoreError
 from webtext.cdx import is_address
 from webtext.cdx_files import CLUSTER_NAME
+from webtext.hub import is_hub_reference
 
 
 class Inputs(BaseModel):
@@ -34,6 +35,9 @@ class Inputs(BaseModel):
     addresses of index servers."""
     cdx_records: str | None = None
     """Address or folder that the WARC files which the indexes name are in."""
+    documents: tuple[str, ...] = ()
+    """An existing corpus in place of submissions and crawl: Parquet or JSON lines files, patterns,
+    or data sets on a hub (`hf://datasets/OWNER/NAME@REVISION/PATTERN`)."""
     earlier: tuple[str, ...] = ()
     """Corpus or duplicates artifacts of earlier runs, the oldest first: new documents that are near
     one of theirs are removed, and theirs never."""
@@ -47,6 +51,16 @@ class Inputs(BaseModel):
     def archives(self) -> list[Path]:
         """The WARC files, patterns replaced by what they match; each file once."""
         return _expand(self.replay, "replay")
+
+    def row_sources(self) -> list[str | Path]:
+        """Where the rows of an existing corpus are: files, patterns replaced; text for hubs."""
+        found: list[str | Path] = []
+        for given in self.documents:
+            if is_hub_reference(given):
+                found.append(given)
+            else:
+                found += [path for path in _expand([Path(given)], "documents") if path not in found]
+        return found
 
     def cdx_files(self) -> list[Path]:
         """The indexes that are files."""
@@ -63,11 +77,18 @@ class Inputs(BaseModel):
         Raises:
             StoreError: one is not; the message names it.
         """
+        if self.documents and self.submissions:
+            raise StoreError(
+                "an existing corpus stands in for submissions and crawl: give --documents or "
+                "--submissions, not both"
+            )
+        rows = [path for path in self.row_sources() if isinstance(path, Path)]
         lists = (
             ("blocked_domains", self.blocked_domains),
             ("allowed_domains", self.allowed_domains),
         )
-        for role, paths in (("dump", self.dumps()), ("replay", self.archives()), *lists):
+        given = (("dump", self.dumps()), ("documents", rows), ("replay", self.archives()), *lists)
+        for role, paths in given:
             for path in paths:
                 if not path.is_file():
                     raise StoreError(f"there is no {role} file {path}; check the path")

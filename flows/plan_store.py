@@ -74,6 +74,10 @@ def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
     Raises:
         SourceError: a dump cannot be read.
     """
+    if profile.inputs.documents:
+        raise ProfileError(
+            "an estimate begins with a dump of submissions; of an existing corpus none is made"
+        )
     root, cores = profile.runtime.store, os.cpu_count() or 1
     if measure or read_measurement(root) is None:
         from flows.plan_measure import measure_machine

@@ -30,6 +30,7 @@ from webtext.documents import DocumentsConfig
 from webtext.duplicates import DuplicatesConfig
 from webtext.links import LinksConfig
 from webtext.pages import PagesConfig
+from webtext.row_config import RowsConfig
 from webtext.shards import ShardsConfig
 from webtext.signatures import SignaturesConfig
 from webtext.submission_rules import SubmissionsConfig
@@ -65,6 +66,10 @@ class Runtime(_Section):
     """Device that scores and generates: `cpu` or `cuda`."""
 
 
+_PARTITIONED = ("submissions", "links", "rows")
+"""Sections that have the number of partitions."""
+
+
 class Profile(_Section):
     """Everything a pipeline needs to know."""
 
@@ -81,6 +86,8 @@ class Profile(_Section):
     links: LinksConfig = LinksConfig()
     crawl: CrawlConfig = CrawlConfig()
     pages: PagesConfig = PagesConfig()
+    rows: RowsConfig = RowsConfig()
+    """Which columns of an existing corpus hold what."""
     documents: DocumentsConfig = DocumentsConfig()
     signatures: SignaturesConfig = SignaturesConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
@@ -103,12 +110,13 @@ class Profile(_Section):
         if not isinstance(value, dict) or "partitions" not in value:
             return value
         shared = {"partitions": value["partitions"]}
-        sections = {name: {**shared, **value.get(name, {})} for name in ("submissions", "links")}
+        sections = {name: {**shared, **value.get(name, {})} for name in _PARTITIONED}
         return {**value, **sections}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for name, section in (("submissions", self.submissions), ("links", self.links)):
+        for name in _PARTITIONED:
+            section = getattr(self, name)
             if section.partitions != self.partitions:
                 raise ValueError(
                     f"{name}.partitions is {section.partitions}, but partitions is "

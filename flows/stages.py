@@ -30,6 +30,9 @@ DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages"
 SUBMISSIONS = Stage(
     "submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes", version=3
 )
+HUB = Stage("hub", "webtext.hub:download_files", "files", "bytes", resumable=True)
+ROWS = Stage("rows", "webtext.rows:read_row_file", "rows", "bytes")
+ROW_PAGES = Stage("row-pages", "webtext.row_pages:make_row_pages_partition", "rows", "rows")
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
 WARC_INDEX = Stage("warc-index", "webtext.warc_index:index_archives", "records", "files")
 CAPTURES = Stage(
@@ -68,5 +71,8 @@ CLEAN_SCORES = Stage(
 )
 CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
 
-FUNNEL = (SUBMISSIONS, LINKS, CAPTURES, PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS)
-"""The stages whose counts follow one another from a dump's rows to the shards' documents."""
+FUNNEL = (
+    SUBMISSIONS, LINKS, CAPTURES, PAGES, ROWS, ROW_PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS,
+)  # fmt: skip
+"""The stages whose counts follow one another to the shards' documents: from a dump's rows, or from
+those of an existing corpus."""

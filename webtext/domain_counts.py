@@ -20,6 +20,8 @@ from webtext.counts import Counts, Progress, silent
 from webtext.errors import SourceError
 from webtext.fidelity import compare_domains, domain_name, published_domains
 
+_PLACES = ("links", "captures", "documents", "corpus")
+
 Domains = Iterator[pa.ChunkedArray]
 
 
@@ -46,7 +48,7 @@ class _Tally:
 def measure_fidelity(
     *,
     links: Path,
-    captures: Path,
+    captures: Path | None = None,
     documents: Path,
     corpus: Path,
     destination: Path,
@@ -55,15 +57,18 @@ def measure_fidelity(
 ) -> Counts:
     """Compare the domains of four artifacts with the published ones; write `fidelity.json`.
 
-    Links are rows in; those on published domains rows out. Raises SourceError where a table cannot
-    be read or an artifact has none.
+    An existing corpus has no captures. Links are rows in; those on published domains rows out.
+    Raises SourceError where a table cannot be read or an artifact has none.
     """
     sources: dict[str, Callable[[], Domains]] = {
         "links": lambda: _read_domains(links, "links"),
-        "captures": lambda: _captured_domains(captures, links),
         "documents": lambda: _read_domains(documents, "documents"),
         "corpus": lambda: _corpus_domains(corpus),
     }
+    if captures is not None:
+        crawled = captures
+        sources["captures"] = lambda: _captured_domains(crawled, links)
+    sources = {name: sources[name] for name in _PLACES if name in sources}
     tallies = {name: _Tally() for name in sources}
     for done, (name, read) in enumerate(sources.items()):
         progress(done, len(sources))

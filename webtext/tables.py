@@ -109,6 +109,30 @@ DOCUMENTS = pa.schema(
     ]
 )
 
+ROWS = pa.schema(
+    [
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("karma", pa.int32(), nullable=False),
+        pa.field("created_utc", pa.int64(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("date", pa.string()),
+        pa.field("text", pa.large_string(), nullable=False),
+    ]
+)
+
+ORIGINS = pa.schema(
+    [
+        pa.field("link_id", LINK_ID, nullable=False),
+        pa.field("file", pa.int32(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+    ]
+)
+
 REJECTED = pa.schema(
     [
         pa.field("link_id", LINK_ID, nullable=False),
