@@ -182,12 +182,12 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
     )
     environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["inline"] = _inline
+    environment.filters["inline"] = inline
     environment.filters["score"] = _score
     return environment.get_template("card.md.j2")
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """A foreign string as plain text inside a Markdown table."""
     return "".join(
         letter if letter.isalnum() or letter in " .,:;()%/_-" else "?" for letter in str(text)

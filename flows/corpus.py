@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 
 from flows import stages
+from flows.dataset import DatasetConfig
 from flows.earlier import earlier_inputs
 from flows.existing import make_row_pages
 from flows.fidelity import fidelity_markdown, read_fidelity
@@ -90,10 +91,24 @@ def _stages(run: Session) -> Iterator[Artifact]:
         {},
     )
     yield selected
+    yield _describe(run, {**made, **{each.stage: each for each in (
+        documents, signatures, duplicates, selected)}})  # fmt: skip
     captures = {role: made[role] for role in (stages.CAPTURES.name,) if role in made}
     compared = {"links": links, **captures, "documents": documents, "corpus": selected}
     yield make(run, stages.FIDELITY, FidelityConfig(), compared, whole(), {})
     yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
+
+
+def _describe(run: Session, made: Mapping[str, Artifact]) -> Artifact:
+    """Make or find the corpus as a data set with its card."""
+    return make(
+        run,
+        stages.DATASET,
+        DatasetConfig(description=run.profile.description),
+        {role: [artifact.as_input(role)] for role, artifact in sorted(made.items())},
+        whole(),
+        {"artifacts": {role: str(artifact.path) for role, artifact in made.items()}},
+    )
 
 
 def _crawled_pages(run: Session) -> Iterator[Artifact]:

@@ -49,6 +49,7 @@ DUPLICATES = Stage(
     "duplicates", "webtext.duplicates:find_duplicates", "documents", "documents", version=2
 )
 CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", "documents")
+DATASET = Stage("dataset", "flows.dataset:write_dataset", "documents", "files")
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")
 MODEL = Stage("model", "model.train:main", "steps", "steps", version=2)
