@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
 
+from flows.cli_dataset import register_dataset
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
 from flows.cli_overlap import register_overlap
@@ -476,6 +477,7 @@ def serve(
 
 
 register_lineage(app)
+register_dataset(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

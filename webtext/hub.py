@@ -182,12 +182,12 @@ def _digest(path: Path) -> str:
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Turn the hub's errors into one that says what to do."""
-    import httpx
+    import httpx2
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
         told = str(error).splitlines()
         raise SourceError(
             f"{what} cannot be had: {told[0] if told else type(error).__name__}. Check the "

@@ -71,7 +71,7 @@ def read_row_file(
             "ORDER BY partition, link_id, row",
         )
     record = json.dumps({"sha256": sha256, "origin": origin}) + "\n"
-    (destination / "sources").mkdir()
+    (destination / "sources").mkdir(exist_ok=True)
     (destination / "sources" / f"file-{partition:05d}.json").write_text(record, encoding="utf-8")
     return Counts(
         rows_in=rows_out + losses.total(),

@@ -29,6 +29,7 @@ STAGES = [
     "signatures",
     "duplicates",
     "corpus",
+    "dataset",
     "fidelity",
     "shards",
     "model",
