@@ -19,6 +19,7 @@ from flows.profile import Profile, as_profile
 from flows.replay import replaying
 from flows.session import Session, session
 from flows.work import THREADS, Inputs, Part, make, partitions, planned, whole
+from infra.call import GIB
 from infra.errors import ProfileError
 from infra.manifest import InputRecord
 from infra.sources import describe_address, describe_by_size, describe_source
@@ -131,6 +132,7 @@ def _find_duplicates(run: Session, documents: Artifact, signatures: Artifact) ->
     earlier, arguments = earlier_inputs(
         run.store, run.profile.inputs.earlier, with_texts=with_texts
     )
+    arguments["memory_bytes"] = int(run.runtime.memory_gib * GIB)
     inputs: Inputs = {"signatures": signatures, **earlier}
     if with_texts:
         inputs = {**inputs, "documents": documents}

@@ -69,15 +69,11 @@ class Comparison(BaseModel):
 def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
     """Estimate a run of a profile; measures this machine where asked to, or where it never was.
 
-    Without dumps to look into, training alone is estimated.
+    Without dumps to look into, as with an existing corpus, training alone is estimated.
 
     Raises:
         SourceError: a dump cannot be read.
     """
-    if profile.inputs.documents:
-        raise ProfileError(
-            "an estimate begins with a dump of submissions; of an existing corpus none is made"
-        )
     root, cores = profile.runtime.store, os.cpu_count() or 1
     if measure or read_measurement(root) is None:
         from flows.plan_measure import measure_machine
@@ -86,7 +82,7 @@ def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
         keep_measurement(root, measure_machine(profile, cores))
     if profile.inputs.submissions:
         return estimate_dumps(profile, profile.inputs.dumps())
-    if profile.demo_web is None:
+    if profile.demo_web is None or profile.inputs.documents:
         return estimate_training(
             profile,
             _figures(Store(root), profile),

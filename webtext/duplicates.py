@@ -30,7 +30,7 @@ from pydantic import Field
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
 from webtext.errors import ConfigError, SourceError
-from webtext.ranked import Ranked, rank_documents
+from webtext.ranked import Ranked, count_documents, rank_documents
 from webtext.s_curve import SIMILARITIES, verified_probability
 from webtext.shingles import MAX_SHINGLE_WORDS
 from webtext.similarity import Ranks, Similarity, by_jaccard, by_signature
@@ -40,6 +40,12 @@ NEIGHBOURS = 8
 """Within a bucket, each document is compared with the best-ranked one and with so many before it.
 Buckets of up to ten are compared in full. In a larger one of documents that are not alike, two that
 are alike may be missed in this band, and are found in another with the probability of that."""
+
+BASE_BYTES = 384 << 20
+"""Of the process with its libraries and one batch; 180 to 330 MB were measured."""
+
+DOCUMENT_BYTES = 64
+"""Most that is held of a document; about 50 were measured (`python -m tests.bench dedupe_scale`)."""
 
 PAIRS_A_JOIN = 1 << 20
 """Pairs joined at a time, at some hundred bytes each."""
@@ -69,6 +75,7 @@ def find_duplicates(
     config: DuplicatesConfig,
     progress: Progress,
     documents: Path | None = None,
+    memory_bytes: int | None = None,
     earlier_signatures: Sequence[Path] = (),
     earlier_duplicates: Sequence[Path] = (),
     earlier_documents: Sequence[Path] = (),
@@ -81,6 +88,7 @@ def find_duplicates(
         config: what counts as a duplicate.
         progress: told of the bands.
         documents: the documents artifact, needed to verify by Jaccard similarity.
+        memory_bytes: what the process may use. Nothing is begun that would need more.
         earlier_signatures: signatures artifacts to match against, the oldest first.
         earlier_duplicates: the duplicates artifact of each of these.
         earlier_documents: the documents artifact of each, to verify by Jaccard similarity.
@@ -88,7 +96,7 @@ def find_duplicates(
     Raises:
         SourceError: no partition is there, or one cannot be read.
         ConfigError: the signatures are shorter than `bands` × `rows`, were made with settings that
-            differ, or an artifact that is needed is not given.
+            differ, an artifact that is needed is not given, or `memory_bytes` are too few.
     """
     texts = [*earlier_documents, *([documents] if documents else [])]
     _check_given(config, earlier_signatures, earlier_duplicates, texts)
@@ -96,6 +104,8 @@ def find_duplicates(
     scratch.mkdir(parents=True)
     try:
         artifacts = [*earlier_signatures, signatures]
+        if memory_bytes is not None:
+            _check_memory(count_documents(artifacts), memory_bytes)
         ranked = rank_documents(artifacts, scratch, config.bands, config.rows)
         survivors = ranked.originals.copy()
         _join_earlier(ranked, survivors, earlier_duplicates)
@@ -128,6 +138,16 @@ def _check_given(
         raise ConfigError(
             "to verify by Jaccard similarity, the documents of all signatures are needed, also of "
             'earlier ones; give them, or set verify to "signature"'
+        )
+
+
+def _check_memory(documents: int, memory_bytes: int) -> None:
+    needed = BASE_BYTES + DOCUMENT_BYTES * documents
+    if needed > memory_bytes:
+        raise ConfigError(
+            f"to find the duplicates of {documents:,} documents takes up to "
+            f"{needed / 2**30:.1f} GiB, but a worker may use {memory_bytes / 2**30:.1f}; "
+            "raise runtime.memory_gib"
         )
 
 

@@ -107,6 +107,15 @@ def rank_documents(artifacts: Sequence[Path], scratch: Path, bands: int, rows: i
     return Ranked(places, originals, bounds, permutations, scratch)
 
 
+def count_documents(artifacts: Sequence[Path]) -> int:
+    """How many documents signatures artifacts hold; 0 where one cannot be read."""
+    paths = [path for each in artifacts for path in (each / "signatures").glob("part-*.parquet")]
+    try:
+        return sum(pq.read_metadata(path).num_rows for path in paths)
+    except (OSError, pa.ArrowInvalid):
+        return 0  # whoever reads them tells what is wrong
+
+
 def map_rows(path: Path, dtype: Any, width: int) -> NDArray[Any]:
     """A file of rows as an array that is read where it is touched; without rows, an empty one."""
     count = path.stat().st_size // (np.dtype(dtype).itemsize * width)

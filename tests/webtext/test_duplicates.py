@@ -394,3 +394,13 @@ def test_missing_or_mixed_signatures_are_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "signatures" / part_name(1), table)
     with pytest.raises(SourceError, match=r"\[16, 112\]"):
         find_duplicates(signatures=tmp_path, **arguments)
+
+
+def test_what_does_not_fit_into_memory_is_not_begun(tmp_path: Path) -> None:
+    signatures = write_signatures(tmp_path / "in", [[signature_row(1, "one text")]])
+    arguments = {"signatures": signatures, "config": DuplicatesConfig(), "progress": silent}
+    with pytest.raises(ConfigError, match=r"1 documents takes up to .*raise runtime\.memory_gib"):
+        find_duplicates(**arguments, destination=tmp_path / "no", memory_bytes=100 << 20)
+    assert not (tmp_path / "no" / "duplicates").exists()
+    find_duplicates(**arguments, destination=tmp_path / "yes", memory_bytes=1 << 30)
+    assert (tmp_path / "yes" / "duplicates").exists()
