@@ -45,7 +45,7 @@ BASE_BYTES = 384 << 20
 """Of the process with its libraries and one batch; 180 to 330 MB were measured."""
 
 DOCUMENT_BYTES = 64
-"""Most that is held of a document; about 50 were measured (`python -m tests.bench dedupe_scale`)."""
+"""Most that is held of a document; 50 were measured (`python -m tests.bench dedupe_scale`)."""
 
 PAIRS_A_JOIN = 1 << 20
 """Pairs joined at a time, at some hundred bytes each."""
