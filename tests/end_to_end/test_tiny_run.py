@@ -52,8 +52,8 @@ def test_what_it_took_is_near_its_estimate(tiny_store: TinyStore) -> None:
     assert taken["model"]["tokens"] == expected["model"]["tokens"]
     for stage, one in expected.items():
         assert taken[stage]["how"] == "made"
-        # Nine tenths of it is starting: a busy machine may take several times as long.
-        assert 1 / 6 < taken[stage]["seconds"] / one["seconds"] < 10, stage
+        # Nine tenths of it is starting: a busy machine may take many times as long.
+        assert 1 / 6 < taken[stage]["seconds"] / one["seconds"] < 25, stage
         if stage != "model":
             peak = taken[stage]["memory_bytes"]
             assert 2**25 < peak < one["memory_bytes"] / one["parallel"], stage
