@@ -129,7 +129,7 @@ def _training(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "network": ModelConfig.model_validate(identity["network"]),
         "training": TrainConfig.model_validate(identity["training"]),
         "training_tokens": manifest.counts["tokens"],
-        "loss": losses[-1]["loss"],
+        "loss": next(line["loss"] for line in reversed(losses) if line["loss"] is not None),
         "validation_loss": validation[-1] if validation else None,
         "perplexity": math.exp(validation[-1]) if validation else None,
         "packages": {

@@ -21,7 +21,7 @@ from flows.inputs import Inputs
 from flows.overlap_config import OverlapConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
-from model.config import CheckpointConfig, ModelConfig, TrainConfig
+from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
 from model.launch import Launcher
 from webtext.corpus import CorpusConfig
 from webtext.crawl_config import CrawlConfig
@@ -97,6 +97,8 @@ class Profile(_Section):
     train: TrainConfig = TrainConfig(steps=100, sequences_per_step=2)
     checkpoints: CheckpointConfig = CheckpointConfig()
     """How often training is saved; no part of what is trained."""
+    monitors: MonitorConfig = MonitorConfig()
+    """Where training's metrics go beside its log; no part of what is trained."""
     demo_benchmarks: DemoBenchmarksConfig | None = None
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()

@@ -52,7 +52,7 @@ CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", 
 DATASET = Stage("dataset", "flows.dataset:write_dataset", "documents", "files")
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")
-MODEL = Stage("model", "model.train:main", "steps", "steps", version=2)
+MODEL = Stage("model", "model.train:main", "steps", "steps", version=3)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )

@@ -20,12 +20,13 @@ from flows.session import Session, session, session_of
 from flows.work import PartSpec, is_transient, make, whole
 from infra.call import PartRecord
 from infra.children import log_tail, signal_group
-from infra.errors import ChildDied, StageFailed, Stopped
+from infra.errors import ChildDied, StageFailed
 from infra.files import files_below
 from infra.parts import describe_file, publish_part
 from infra.store import Artifact
-from model.config import CheckpointConfig, TrainSpec
+from model.config import CheckpointConfig, MonitorConfig, TrainSpec
 from model.launch import EXIT_MISTAKE, Launcher, launch_command, read_outcome
+from model.trace import read_steps
 from webtext.vocabulary import vocabulary_folder
 
 _POLL_S = 0.2
@@ -57,7 +58,7 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
         {"shards": run.store.find(shards)},
         whole(),
         {},
-        run=lambda spec: train_model(spec, profile.checkpoints),
+        run=lambda spec: train_model(spec, profile.checkpoints, profile.monitors),
     )
     return {stages.MODEL.name: model.label}
 
@@ -70,20 +71,23 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def train_model(spec: PartSpec, checkpoints: CheckpointConfig) -> dict[str, Any]:
+def train_model(
+    spec: PartSpec, checkpoints: CheckpointConfig, monitors: MonitorConfig
+) -> dict[str, Any]:
     """Run the launcher to its end, going on from the last checkpoint, and publish the model."""
     run = session_of(spec.run_id)
     assert run is not None
     began = time.monotonic()
-    training = _training_spec(spec, checkpoints)
+    training = _training_spec(spec, checkpoints, monitors)
     _launch(run, spec, training)
-    losses = _read_losses(training.destination / "losses.jsonl")
+    losses = read_steps(training.destination / "losses.jsonl")
     counts = {
         "steps": training.training.steps,
         "tokens": training.training.steps
         * training.training.sequences_per_step
         * training.network.context,
         "parameters": training.network.parameters,
+        "spikes": len(read_steps(training.destination / "spikes.jsonl")),
         "loss": losses[-1]["loss"],
         "validation_loss": _last_validation(losses),
     }
@@ -96,7 +100,9 @@ def train_model(spec: PartSpec, checkpoints: CheckpointConfig) -> dict[str, Any]
     return counts
 
 
-def _training_spec(spec: PartSpec, checkpoints: CheckpointConfig) -> TrainSpec:
+def _training_spec(
+    spec: PartSpec, checkpoints: CheckpointConfig, monitors: MonitorConfig
+) -> TrainSpec:
     training = TrainSpec.model_validate(
         {
             "shards": spec.call.arguments["shards"],
@@ -106,6 +112,7 @@ def _training_spec(spec: PartSpec, checkpoints: CheckpointConfig) -> TrainSpec:
             "network": spec.call.arguments["config"]["network"],
             "training": spec.call.arguments["config"]["training"],
             "checkpoints": checkpoints,
+            "monitors": monitors,
         }
     )
     training.work.mkdir(parents=True, exist_ok=True)
@@ -140,7 +147,10 @@ def _launch(run: Session, spec: PartSpec, training: TrainSpec) -> None:
     if outcome is not None and outcome.state == "finished":
         return
     if outcome is not None and outcome.state == "stopped":
-        raise Stopped(f"training stopped at step {outcome.step}, which is saved")
+        # Not by this run, or `check` would have raised: trying again goes on.
+        raise ChildDied(f"the trainer was stopped from outside at step {outcome.step}")
+    if outcome is not None and outcome.state == "broken":
+        raise ChildDied(outcome.message)
     if launched.returncode == EXIT_MISTAKE or (outcome and outcome.state == "failed"):
         message = (outcome.message if outcome else "") or log_tail(log)
         raise StageFailed(f"training failed: {message}\nIts log is {log}")
@@ -167,8 +177,8 @@ def _follow(
 def _report(run: Session, spec: PartSpec, training: TrainSpec) -> None:
     line = _last_line(training.work / "metrics.jsonl")
     if line is not None:
-        shown = ("loss", "validation_loss", "tokens_per_second")
-        facts = {name: line[name] for name in shown if line.get(name) is not None}
+        shown = ("loss", "validation_loss", "tokens_per_second", "mfu")
+        facts = {name: line[name] for name in shown if isinstance(line.get(name), int | float)}
         run.reporter.progress(spec.title, spec.part, line["step"], training.training.steps, facts)
 
 
@@ -186,10 +196,6 @@ def _last_line(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _read_losses(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def _last_validation(losses: list[dict[str, Any]]) -> float | None:
     measured = [line["validation_loss"] for line in losses if "validation_loss" in line]
     return measured[-1] if measured else None
@@ -197,16 +203,19 @@ def _last_validation(losses: list[dict[str, Any]]) -> float | None:
 
 def _publish_losses(model: Artifact) -> None:
     """Show the loss curve on Prefect's pages: a line of bars and a table of some steps."""
-    losses = _read_losses(model.path / "losses.jsonl")
+    losses = read_steps(model.path / "losses.jsonl")
     every = max(1, len(losses) // 20)
     rows = [line for line in losses if line["step"] % every == 0 or "validation_loss" in line]
     table = ["| step | loss | validation loss |", "|---:|---:|---:|"]
     for line in rows:
         validation = line.get("validation_loss")
-        shown = f"{validation:.4f}" if validation is not None else ""
-        table.append(f"| {line['step']} | {line['loss']:.4f} | {shown} |")
-    curve = sparkline([line["loss"] for line in losses])
+        table.append(f"| {line['step']} | {_shown(line['loss'])} | {_shown(validation)} |")
+    curve = sparkline([line["loss"] for line in losses if line["loss"] is not None])
     publish_markdown("loss-curve", f"## Loss of `{model.label}`\n\n{curve}\n\n" + "\n".join(table))
+
+
+def _shown(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.4f}"
 
 
 def sparkline(values: list[float], width: int = 60) -> str:

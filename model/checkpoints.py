@@ -12,7 +12,6 @@ data position is the step. So any number of ranks may go on from a checkpoint.
 import json
 import logging
 import os
-import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,12 +24,12 @@ from torch import nn
 
 from model.config import CheckpointConfig, ModelConfig, Settings, TrainConfig
 from model.errors import CheckpointError
+from model.launch import saved_steps
 from model.state import capture_share, install_moments, load_weights
 from model.tensor_file import FileRecord, hash_file, reading_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"step-(\d{8,})")
 _RECORD = "checkpoint.json"
 
 
@@ -86,7 +85,27 @@ class CheckpointFolder:
     def is_due(self, step: int) -> bool:
         """Whether to save after `step`."""
         last = step == self.identity.training.steps
-        return last or step % self.config.every_steps == 0 or step in self.config.milestones
+        due = last or step % self.config.every_steps == 0 or step in self.config.milestones
+        return due or (step > 0 and self._roll_back_base(step) == step)
+
+    def base_of(self, step: int) -> Checkpoint | None:
+        """The checkpoint that `step` rolls back to; None where there was none before it.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        base = self._roll_back_base(step - 1)
+        if not base:
+            return None
+        files = [sorted(read_checkpoint(self._path(base)).files)] if dist.get_rank() == 0 else [[]]
+        dist.broadcast_object_list(files)
+        return Checkpoint(self._path(base), base, tuple(files[0]))
+
+    def _roll_back_base(self, step: int) -> int:
+        """The last step up to `step` that a spike may roll back to; 0 is none."""
+        spikes = self.identity.training.spikes
+        every = spikes.roll_back_every_steps
+        return step // every * every if spikes.action == "roll_back" else 0
 
     def save(self, engine: Any, step: int) -> None:
         """Save the engine after `step`; every rank calls it."""
@@ -125,10 +144,7 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, in numeric order."""
-        if not self.folder.is_dir():
-            return []
-        names = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return sorted(int(match[1]) for match in names if match)
+        return saved_steps(self.folder)
 
     def _choose(self) -> tuple[int, list[str], str]:
         """The step to go on from, its files, and why it may not be used (empty: fine)."""
@@ -171,8 +187,9 @@ class CheckpointFolder:
         _sync_folder(self.folder)
 
     def _forget_old(self, newest: int) -> None:
-        """Remove what is neither among the last nor a milestone."""
-        past = [s for s in self.steps() if s <= newest and s not in self.config.milestones]
+        """Remove what is neither among the last nor a milestone nor may be rolled back to."""
+        kept = {*self.config.milestones, self._roll_back_base(newest)}
+        past = [s for s in self.steps() if s <= newest and s not in kept]
         for step in past[: -self.config.keep_last]:
             # Renamed first: a kill in the middle must not leave half a checkpoint under its name.
             doomed = self.folder / f".partial-{step:08d}"

@@ -72,6 +72,38 @@ PRESETS: dict[str, ModelConfig] = {
 """The published sizes (Radford et al. 2019, table 2) and one for tests and the demo."""
 
 
+class SpikeConfig(Settings):
+    """What becomes of a step whose loss or gradient norm is far above the recent ones."""
+
+    action: Literal["record", "skip", "roll_back"] = "record"
+    """`record`: only write it down. `skip`: make no update. `roll_back`: make none, and take back
+    those since the last multiple of `roll_back_every_steps`. With numbers that are not finite, a
+    step never makes an update."""
+    z_score: float = Field(default=6.0, gt=0)
+    """Standard deviations above the mean from which it is a spike."""
+    window_steps: int = Field(default=128, ge=2)
+    """Steps that are the measure; the first so many are never spikes."""
+    roll_back_every_steps: int = Field(default=100, ge=1)
+    """Steps that `roll_back` can return to are multiples of this; each is saved for it."""
+    most_in_a_row: int = Field(default=20, ge=1)
+    """Training ends with an error when so many steps in a row made no update."""
+
+
+class SampleConfig(Settings):
+    """Texts that the network writes during training."""
+
+    every_steps: int = Field(default=0, ge=0)
+    """Write some after each so many steps and after the last one; 0 never."""
+    samples: int = Field(default=2, ge=1)
+    """Texts each time."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest text."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Divides the logits; 0 always takes the likeliest token."""
+    top_k: int = Field(default=0, ge=0)
+    """Draw among the likeliest so many tokens; 0 among all."""
+
+
 class TrainConfig(Settings):
     """What the trained weights depend on, beside the shards and the network's shape."""
 
@@ -83,8 +115,11 @@ class TrainConfig(Settings):
     """Sequences that a rank takes through the network at once; the rest is accumulated."""
     learning_rate: float = Field(default=6e-4, gt=0)
     """Highest learning rate, reached after the warm-up."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up."""
+    schedule: Literal["cosine", "linear", "constant", "constant_decay"] = "cosine"
+    """Course of the learning rate after the warm-up. `constant_decay` stays at the highest and
+    falls over the last `decay_steps`."""
+    decay_steps: int = Field(default=0, ge=0)
+    """Steps of the fall at the end of `constant_decay`."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear rise: step 1 has `learning_rate / warmup_steps`."""
     min_learning_rate_ratio: float = Field(default=0.1, ge=0, le=1)
@@ -111,6 +146,13 @@ class TrainConfig(Settings):
     """Measure validation loss each so many steps and after the last one; 0 never."""
     validation_sequences: int = Field(default=64, ge=1)
     """Sequences of the validation split that are measured (all, where it has fewer)."""
+    spikes: SpikeConfig = SpikeConfig()
+    """What becomes of steps that go wrong."""
+    samples: SampleConfig = SampleConfig()
+    """Texts written during training."""
+    compile: bool = False
+    """Have torch.compile make the network's code at the first step: faster on a GPU, needs a C++
+    compiler, and other last bits."""
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -121,6 +163,16 @@ class TrainConfig(Settings):
             )
         if self.warmup_steps > self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} exceeds steps {self.steps}")
+        if self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} and decay_steps {self.decay_steps} together "
+                f"exceed steps {self.steps}"
+            )
+        if bool(self.decay_steps) != (self.schedule == "constant_decay"):
+            raise ValueError(
+                f"decay_steps {self.decay_steps} does not go with schedule {self.schedule}: "
+                "constant_decay needs one or more, the others 0"
+            )
         return self
 
 
@@ -133,6 +185,21 @@ class CheckpointConfig(Settings):
     """Checkpoints that stay beside the milestones."""
     milestones: tuple[int, ...] = ()
     """Steps that are saved and kept for ever."""
+
+
+class MonitorConfig(Settings):
+    """Where the metrics go beside `metrics.jsonl`, through DeepSpeed's monitors."""
+
+    tensorboard: bool = False
+    """Write TensorBoard event files into the work folder's `monitor` (needs `tensorboard`)."""
+    csv: bool = False
+    """Write a CSV file for each figure into the work folder's `monitor`."""
+    wandb: bool = False
+    """Send them to Weights & Biases (needs `wandb` and its own settings in the environment)."""
+    wandb_project: str = "webtext"
+    """Project there."""
+    wandb_team: str | None = None
+    """Team there."""
 
 
 class TrainSpec(Settings):
@@ -152,3 +219,5 @@ class TrainSpec(Settings):
     """How it is trained."""
     checkpoints: CheckpointConfig = CheckpointConfig()
     """When it is saved."""
+    monitors: MonitorConfig = MonitorConfig()
+    """Where else its metrics go."""

@@ -7,8 +7,11 @@ autocast over fp32 parameters; and it reports no gradient norm at ZeRO 0, so cli
 """
 
 import logging
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import deepspeed
@@ -17,8 +20,11 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from torch import nn
 
-from model.config import TrainConfig
+from model.config import MonitorConfig, TrainConfig
 from model.errors import SettingsError
+
+COLLECTIVE_TIMEOUT_S = 600.0
+"""Longest wait of one rank for another; reading a checkpoint of gigabytes takes a minute."""
 
 
 def join_ranks() -> tuple[int, int]:
@@ -34,7 +40,7 @@ def join_ranks() -> tuple[int, int]:
         backend = get_accelerator().communication_backend_name()
         alone = dist.HashStore()  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=alone, rank=0, world_size=1)
-    deepspeed.init_distributed()
+    deepspeed.init_distributed(timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S))
     return dist.get_rank(), dist.get_world_size()
 
 
@@ -64,30 +70,57 @@ def accumulation_of(config: TrainConfig, ranks: int) -> int:
     return config.sequences_per_step // together
 
 
-def build_engine(network: nn.Module, config: TrainConfig, ranks: int) -> Any:
-    """A DeepSpeed engine over `network` and torch's AdamW."""
+def build_engine(
+    network: nn.Module, config: TrainConfig, ranks: int, monitors: dict[str, Any] | None = None
+) -> Any:
+    """A DeepSpeed engine over `network` and torch's AdamW; `monitors` are DeepSpeed's settings."""
     engine, *_ = deepspeed.initialize(
         model=network,
         optimizer=build_optimizer(network, config),
-        config=engine_settings(config, ranks),
+        config=engine_settings(config, ranks) | (monitors or {}),
     )
+    if config.compile:
+        engine.compile()
     return engine
 
 
-def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+class GatedAdamW(torch.optim.AdamW):
+    """Torch's AdamW, which asks before it updates.
+
+    Under ZeRO the gradient's norm is known only inside the engine's step, so that is where a step
+    with a bad one must be held back; the engine clears its gradients either way.
+    """
+
+    gate: Callable[[], bool] | None = None
+    """Whether to update; without it, always."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters if the gate is open."""
+        if self.gate is not None and not self.gate():
+            return None
+        return super().step(closure)
+
+
+def build_optimizer(network: nn.Module, config: TrainConfig) -> GatedAdamW:
     """AdamW that decays matrices only (embeddings are matrices; biases and norms are not)."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
+    return GatedAdamW(
         groups,
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
         fused=True,  # one pass over each parameter; torch has it for the CPU too
     )
+
+
+def base_optimizer(engine: Any) -> GatedAdamW:
+    """Torch's optimizer inside the engine's."""
+    base: GatedAdamW = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    return base
 
 
 def engine_settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
@@ -106,23 +139,48 @@ def engine_settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
     return settings
 
 
+def monitor_settings(config: MonitorConfig, folder: Path) -> dict[str, Any]:
+    """DeepSpeed's configuration of its monitors, whose files go into `folder`."""
+    place = {"output_path": str(folder), "job_name": "training"}
+    wandb = {"project": config.wandb_project, "team": config.wandb_team}
+    return {
+        "tensorboard": {"enabled": config.tensorboard, **place},
+        "csv_monitor": {"enabled": config.csv, **place},
+        "wandb": {"enabled": config.wandb, **wandb},
+    }
+
+
+def show_on_monitors(engine: Any, step: int, line: Mapping[str, Any]) -> None:
+    """Send a step's figures to the monitors that are configured."""
+    if engine.monitor.enabled:
+        numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
+        engine.monitor.write_events(
+            [(f"train/{key}", value, step) for key, value in numbers.items() if key != "step"]
+        )
+
+
 def set_learning_rate(engine: Any, rate: float) -> None:
     """Use `rate` from the next optimizer step on."""
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
 
 
-def step_engine(engine: Any, config: TrainConfig) -> float | None:
-    """Take what `backward` left; after a step's last micro-batch also clip and update.
+def update(engine: Any, config: TrainConfig, accepts: Callable[[float], bool]) -> float:
+    """Clip and update after a step's last micro-batch, if `accepts` the gradient's norm.
 
-    Returns the norm of the whole gradient before clipping, None before the last micro-batch.
+    Returns the norm of the whole gradient before clipping; infinite where it is no number.
     """
-    last = engine.is_gradient_accumulation_boundary()
-    norm = _clip(engine.module.parameters(), config) if last and not config.zero_stage else None
+    optimizer = base_optimizer(engine)
+    if config.zero_stage == 0:
+        norm = float(_clip(engine.module.parameters(), config))
+        accepted = accepts(norm)
+        optimizer.gate = lambda: accepted
+        engine.step()
+        return norm
+    # DeepSpeed itself holds back what is not finite; it may ask several times, once a piece.
+    optimizer.gate = lambda: accepts(float(engine.optimizer._global_grad_norm))
     engine.step()
-    if last and config.zero_stage:
-        norm = engine.get_global_grad_norm()
-    return float(norm) if norm is not None else None
+    return math.inf if engine.optimizer.overflow else float(engine.optimizer._global_grad_norm)
 
 
 def _clip(parameters: Iterator[nn.Parameter], config: TrainConfig) -> torch.Tensor:
@@ -144,3 +202,11 @@ def sum_over_ranks(value: float) -> float:
 def any_rank(flag: bool) -> bool:
     """Whether `flag` holds on any rank: all ranks get the same answer."""
     return sum_over_ranks(float(flag)) > 0
+
+
+def from_first_rank(value: Any) -> Any:
+    """Rank 0's `value`, on every rank."""
+    held = [value]
+    if dist.get_world_size() > 1:
+        dist.broadcast_object_list(held)
+    return held[0]

@@ -5,6 +5,7 @@ ModelError              anything a user can mend; its message says what, where a
 ├── ShardsError         token shards are missing, of the wrong kind, or hold impossible tokens
 ├── CheckpointError     a checkpoint is damaged or belongs to other shards or settings
 ├── TextsError          a file of texts is missing, damaged, or a row of it holds no text
+├── DivergedError       losses or gradients are no numbers any more, step after step
 └── WeightsError        a folder of weights or vocabulary is missing, damaged or unsupported
 """
 
@@ -27,6 +28,10 @@ class CheckpointError(ModelError):
 
 class TextsError(ModelError):
     """A file of texts is missing, damaged, or a row of it holds no text."""
+
+
+class DivergedError(ModelError):
+    """Losses or gradients are no numbers any more, step after step."""
 
 
 class WeightsError(ModelError):

@@ -3,13 +3,14 @@
 A caller (a flow) writes a `TrainSpec` to a file, starts `launch_command` in a process group of its
 own, follows `work/metrics.jsonl`, and forwards SIGTERM to the group. Exit codes of
 `python -m model.train`: 0 finished, 75 stopped at a checkpoint (the same command goes on from
-there), 65 a mistake that the user can mend (one line on stderr), 70 the supervisor died, others:
-a bug or a kill. Launchers with several ranks have exit codes of their own, so `work/outcome.json`
-tells the same: read it with `read_outcome`.
+there), 65 a mistake that the user can mend (one line on stderr), 70 the supervisor died, 71 another
+rank died (the same command goes on), others: a bug or a kill. Launchers with several ranks have
+exit codes of their own, so `work/outcome.json` tells the same: read it with `read_outcome`.
 """
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +22,12 @@ from model.errors import SettingsError
 EXIT_FINISHED = 0
 EXIT_MISTAKE = 65  # EX_DATAERR
 EXIT_ORPHANED = 70  # EX_SOFTWARE
+EXIT_PEER_DIED = 71  # EX_OSERR
 EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again
+
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints in the work folder."""
+CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
 
 SUPERVISOR_PID = "WEBTEXT_SUPERVISOR_PID"
 """Environment variable: when the process of this id is gone, every rank ends within two seconds."""
@@ -30,10 +36,11 @@ Launcher = Literal["deepspeed", "torchrun", "direct"]
 
 
 class Outcome(Settings):
-    """How a training ended, as rank 0 wrote it into the work folder."""
+    """How a training ended, as one of its ranks wrote it into the work folder."""
 
-    state: Literal["running", "stopped", "finished", "failed"]
-    """`running` in a file nobody updates any more means that it was killed."""
+    state: Literal["running", "stopped", "finished", "failed", "broken"]
+    """`broken`: a rank died, the same command goes on. `running` in a file nobody updates any more
+    means that all were killed."""
     step: int = 0
     """Steps that are done and saved."""
     message: str = ""
@@ -96,3 +103,16 @@ def read_outcome(work: Path) -> Outcome | None:
     """How the last training in `work` stands; None where there was none."""
     path = work / "outcome.json"
     return Outcome.model_validate_json(path.read_text()) if path.is_file() else None
+
+
+def saved_steps(checkpoints: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, in numeric order."""
+    if not checkpoints.is_dir():
+        return []
+    names = (CHECKPOINT_NAME.fullmatch(path.name) for path in checkpoints.iterdir())
+    return sorted(int(match[1]) for match in names if match)
+
+
+def saved_step(work: Path) -> int:
+    """The step that a training in `work` would go on from; 0 where nothing is saved."""
+    return max(saved_steps(work / CHECKPOINTS), default=0)

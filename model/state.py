@@ -16,6 +16,7 @@ import torch
 from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state
 from torch import Tensor, nn
 
+from model.engine import base_optimizer
 from model.errors import SettingsError
 from model.export import gathered_weights
 
@@ -72,12 +73,6 @@ def install_moments(engine: Any, files: Sequence[Mapping[str, Tensor]]) -> None:
             _set_moment(engine, name, parameter, moment, value)
 
 
-def _base(engine: Any) -> torch.optim.Optimizer:
-    """Torch's optimizer inside the engine's."""
-    base: torch.optim.Optimizer = engine.optimizer
-    return getattr(base, "optimizer", base)
-
-
 def _pieces(engine: Any) -> Iterator[Tensor]:
     """The tensors that torch's optimizer updates on this rank: its state's keys."""
     stage = engine.zero_optimization_stage()
@@ -91,13 +86,14 @@ def _pieces(engine: Any) -> Iterator[Tensor]:
 
 def _updates_done(engine: Any) -> int:
     """Updates that AdamW has made; those that were passed over do not count."""
-    state = _base(engine).state
-    return max((int(state[p]["step"]) for p in _pieces(engine) if p in state), default=0)
+    state = base_optimizer(engine).state
+    # A piece whose updates were all passed over may have an empty state.
+    return max((int(state[p].get("step", 0)) for p in _pieces(engine) if p in state), default=0)
 
 
 def _prepare_moments(engine: Any, updates: int) -> None:
     """The state that torch's optimizer would have made at its first update, moments zero."""
-    state = _base(engine).state
+    state = base_optimizer(engine).state
     for piece in _pieces(engine):
         state[piece] = {
             # Fused AdamW wants its counter beside the parameter.
@@ -122,7 +118,7 @@ def _whole_moment(engine: Any, parameter: nn.Parameter, moment: str) -> Tensor:
     if engine.zero_optimization_stage():
         whole: Tensor = safe_get_full_optimizer_state(parameter, moment)
     else:
-        whole = _base(engine).state[parameter][moment]
+        whole = base_optimizer(engine).state[parameter][moment]
     return whole
 
 
@@ -131,7 +127,7 @@ def _set_moment(
 ) -> None:
     stage = engine.zero_optimization_stage()
     if stage == 0:
-        _base(engine).state[parameter][moment].copy_(value)
+        base_optimizer(engine).state[parameter][moment].copy_(value)
         return
     if stage == 3 and value.numel() % engine.dp_world_size:
         raise SettingsError(

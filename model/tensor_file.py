@@ -2,12 +2,10 @@
 
 safetensors' own writer copies all tensors into one buffer first, and hashing afterwards reads
 them again; a checkpoint is three times as large as its model, so it is written in one pass here.
-The format: eight bytes with the header's length, a JSON header of dtypes, shapes and offsets, and
-the raw tensors (https://github.com/huggingface/safetensors, "Format").
+The format is described in `model.weights_file`.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,9 +18,9 @@ from torch import Tensor
 
 from model.config import Settings
 from model.errors import CheckpointError
+from model.weights_file import header_bytes
 
-_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
-_ALIGNMENT = 8  # the header is padded with spaces so that tensors begin on a word
+_KINDS = {torch.int64: "I64", torch.float32: "F32"}
 
 
 class FileRecord(Settings):
@@ -33,11 +31,10 @@ class FileRecord(Settings):
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
-    """Write tensors (float32 or int64), in the order of their names, and fsync."""
-    names = sorted(tensors)
+    """Write tensors (float32 or int64) and fsync."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
-        for chunk in _chunks(names, tensors):
+        for chunk in _chunks(tensors):
             digest.update(chunk)
             size += file.write(chunk)
         file.flush()
@@ -45,20 +42,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
-def _chunks(names: list[str], tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    header, end = {}, 0
-    for name in names:
-        tensor = tensors[name]
-        start, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    yield len(text).to_bytes(8, "little")
-    yield text
+def _chunks(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    # Wider formats first, so that every tensor begins at a multiple of its width.
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    kinds = {n: (_KINDS[tensors[n].dtype], tuple(tensors[n].shape)) for n in names}
+    yield header_bytes(kinds, {})
     for name in names:
         whole = tensors[name].detach().cpu().contiguous()
         if whole.numel():

@@ -1,11 +1,13 @@
-"""The two logs of a training, a JSON line a step: what happened, and how long it took.
+"""The logs of a training, JSON lines that name their step.
 
-`losses.jsonl` is deterministic and becomes part of the model artifact; `metrics.jsonl` adds times
-and is for watching. Both lie in the work folder and are cut back to the checkpoint's step on
-resume, so that each step is there once and in order.
+`losses.jsonl` has a line for each step, `spikes.jsonl` one for each step that went wrong,
+`samples.jsonl` the texts written; they are deterministic and become part of the model artifact.
+`metrics.jsonl` is the losses with times, for watching. All lie in the work folder and are cut back
+to the checkpoint's step on resume, so that each line is there once and in order.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,15 +31,30 @@ class StepLog:
                 f"{path} has {len(kept)} of the checkpoint's {resume_at} steps; "
                 f"delete {path.parent} to train anew"
             )
-        aside = path.with_name(path.name + ".partial")
-        aside.write_text("".join(kept))
-        aside.replace(path)
-        self._file: TextIO = path.open("a")
+        self._begin(kept)
+
+    def _begin(self, lines: list[str]) -> None:
+        aside = self.path.with_name(self.path.name + ".partial")
+        aside.write_text("".join(lines))
+        aside.replace(self.path)
+        self._file: TextIO = self.path.open("a")
 
     def append(self, line: dict[str, Any]) -> None:
-        """Write one step's line; a reader sees it at once."""
-        self._file.write(json.dumps(line) + "\n")
+        """Write a line; a reader sees it at once. What is not a finite number becomes null."""
+        plain = {key: _finite(value) for key, value in line.items()}
+        self._file.write(json.dumps(plain, allow_nan=False) + "\n")
         self._file.flush()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines so far."""
+        return read_steps(self.path)
+
+    def amend_last(self, additions: dict[str, Any]) -> None:
+        """Add to the last line."""
+        self.close()
+        kept = self.path.read_text().splitlines(keepends=True)
+        self._begin(kept[:-1])
+        self.append(json.loads(kept[-1]) | additions)
 
     def sync(self) -> None:
         """Make what was written outlast a power cut."""
@@ -47,6 +64,10 @@ class StepLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

@@ -16,7 +16,15 @@ from pydantic import ValidationError
 
 from model.config import TrainSpec
 from model.errors import ModelError
-from model.launch import EXIT_FINISHED, EXIT_MISTAKE, EXIT_STOPPED, Outcome, write_outcome
+from model.launch import (
+    EXIT_FINISHED,
+    EXIT_MISTAKE,
+    EXIT_STOPPED,
+    Outcome,
+    read_outcome,
+    saved_step,
+    write_outcome,
+)
 from model.watch import StopRequest, end_with_supervisor
 
 
@@ -42,22 +50,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(spec: TrainSpec, stop: StopRequest) -> int:
     """Train and leave `outcome.json` in the work folder, whatever happens."""
-    from model.trainer import train  # imports torch and deepspeed
-
     first = os.environ.get("RANK", "0") == "0"
     spec.work.mkdir(parents=True, exist_ok=True)
     if first:
         write_outcome(spec.work, Outcome(state="running"))
+
+    def leave() -> None:
+        write_outcome(spec.work, Outcome(state="stopped", step=saved_step(spec.work)))
+
+    stop.end_at_once(leave)
+    from model.trainer import train  # imports torch and deepspeed, which takes seconds
+
     try:
-        step = train(spec, stop)
+        outcome = train(spec, stop, leave)
     except BaseException as error:
-        if first:
+        known = read_outcome(spec.work)
+        if known is None or known.state == "running":  # else another rank told of its own error
             write_outcome(spec.work, Outcome(state="failed", message=str(error)))
         raise
-    finished = step == spec.training.steps
     if first:
-        write_outcome(spec.work, Outcome(state="finished" if finished else "stopped", step=step))
-    return EXIT_FINISHED if finished else EXIT_STOPPED
+        write_outcome(spec.work, outcome)
+    return EXIT_FINISHED if outcome.state == "finished" else EXIT_STOPPED
 
 
 if __name__ == "__main__":

@@ -4,233 +4,263 @@ A step reads its sequences (a pure function of shards, seed and step), sums the 
 predicted tokens over micro-batches and ranks, divides by the number of those tokens in the whole
 step, clips, and updates. Whatever the ranks and micro-batches, it is the same sum. Killed at any
 moment and started again, it ends with the same bytes on a CPU: see `model.checkpoints`.
-
-Shape suffixes: B sequences, T tokens.
 """
 
-# ruff: noqa: N806  names of tensors end in their shape
-
 import fcntl
+import gc
 import hashlib
-import json
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from model.batches import Batches
 from model.checkpoints import Checkpoint, CheckpointFolder, Identity
 from model.config import TrainSpec
 from model.engine import (
     accumulation_of,
     any_rank,
     build_engine,
+    from_first_rank,
     join_ranks,
     leave_ranks,
     local_device,
+    monitor_settings,
     set_learning_rate,
-    step_engine,
+    show_on_monitors,
     sum_over_ranks,
+    update,
 )
-from model.errors import ModelError, ShardsError
+from model.errors import ModelError
 from model.export import export_model, gathered_weights
 from model.gpt2 import build_gpt2
+from model.launch import CHECKPOINTS, Outcome
+from model.looks import Interrupted, is_due, measure_loss, write_samples
+from model.pace import Pace
+from model.peers import watching_peers
+from model.records import Logs, write_records
 from model.schedule import learning_rate_at
-from model.sequences import Indices, Order, Shards, shards_identity, validation_indices
-from model.trace import StepLog
+from model.sequences import Order, Shards, shards_identity
+from model.spikes import Spike, SpikeWatch
 from model.watch import StopRequest
-
-logger = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 10.0  # an orphan of a killed flow ends within two
 
 
-def train(spec: TrainSpec, stop: StopRequest) -> int:
-    """Train to the last step and export, or to the next stop; returns the steps done."""
+@dataclass(frozen=True)
+class Run:
+    """What holds for one training from its start to its end."""
+
+    spec: TrainSpec
+    stop: StopRequest
+    rank: int
+    ranks: int
+    order: Order
+    validation: Shards
+    checkpoints: CheckpointFolder
+
+    @property
+    def writes(self) -> bool:
+        """Whether this rank keeps the logs and exports the model."""
+        return self.rank == 0
+
+
+def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outcome:
+    """Train to the last step and export, or to the next stop.
+
+    Where there is nothing to lose, a stop calls `leave` and ends the process.
+    """
     config = spec.training
     torch.set_num_threads(config.cpu_threads)
     rank, ranks = join_ranks()
-    with only_trainer_in(spec.work, rank):
-        order = Order(
-            Shards(spec.shards, "train", spec.network.context),
-            config.seed,
-            config.sequences_per_step,
-        )
-        validation = Shards(spec.shards, "validation", spec.network.context)
-        device = local_device()
-        accumulation = accumulation_of(config, ranks)
-        identity = Identity(
-            network=spec.network, training=config, shards=shards_identity(spec.shards)
-        )
-        checkpoints = CheckpointFolder(spec.work / "checkpoints", spec.checkpoints, identity)
-        newest = checkpoints.newest()
-        engine = start_engine(spec, newest, ranks)
+    with only_trainer_in(spec.work, rank), watching_peers(spec.work, rank, ranks) as peers:
+        leave = partial(peers.leave, leave)
+        stop.end_at_once(leave)
+        run = open_run(spec, stop, rank, ranks)
+        device, accumulation = local_device(), accumulation_of(config, ranks)
+        newest = run.checkpoints.newest()
+        engine = start_engine(run, newest)
         saved = done = newest.step if newest else 0
-        losses, metrics = open_logs(spec.work, done) if rank == 0 else (None, None)
-        started, first = time.monotonic(), done + 1
+        logs = Logs(spec.work, done) if run.writes else None
+        complete_look(run, engine, logs, done)
+        watch = start_watch(run, logs, done)
+        pace, is_frozen = Pace(spec, device, ranks, done + 1), False
 
-        for step in range(done + 1, config.steps + 1):
-            if any_rank(stop.requested):
-                break
-            began = time.monotonic()
-            engine.train()
-            rate = learning_rate_at(config, step)
-            set_learning_rate(engine, rate)
-            indices = order.step_indices(step)
-            predicted = order.predicted_tokens(step)
-            loss_sum, norm = 0.0, None
-            for micro in range(accumulation):
-                group = micro * ranks + rank
-                seed_dropout(config.seed, step, group)
-                tokens_BT, targets_BT = read_batch(
-                    order.shards, share_of(indices, group, config.micro_batch), spec
-                )
-                # DeepSpeed divides by the micro-batches and averages over the ranks.
-                scale = accumulation * ranks / predicted
-                loss = engine(tokens_BT.to(device), targets_BT.to(device), scale)
-                engine.backward(loss)
-                norm = step_engine(engine, config)
-                loss_sum += loss.item() / (accumulation * ranks)
-            line: dict[str, Any] = {
-                "step": step,
-                "loss": sum_over_ranks(loss_sum),
-                "learning_rate": rate,
-                "gradient_norm": norm,
-            }
-            if is_validation_due(spec, step) and validation.sequences:
-                line["validation_loss"] = measure_loss(engine, validation, spec, rank, ranks)
-            done = step
-            if losses and metrics:
-                losses.append(line)
-                metrics.append(line | timings(spec, step, began, started, first))
-            if checkpoints.is_due(step):
-                sync_logs(losses, metrics)
-                checkpoints.save(engine, step)
-                saved = step
+        with Batches(run.order, spec, done + 1, rank, ranks) as batches:
+            for step in range(done + 1, config.steps + 1):
+                if any_rank(stop.requested):
+                    break
+                pace.begin_step()
+                rate = learning_rate_at(config, step)
+                set_learning_rate(engine, rate)
+                engine.train()
+                loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+                for micro in range(accumulation):
+                    batch = batches.take(device)
+                    seed_dropout(spec, step, micro * ranks + rank)
+                    # DeepSpeed divides by the micro-batches and averages over the ranks.
+                    scale = accumulation * ranks / batch.predicted
+                    part = engine(batch.tokens_BT, batch.targets_BT, scale)
+                    engine.backward(part)
+                    loss_sum += part.detach()
+                    if micro + 1 < accumulation:
+                        engine.step()  # only counts
+                loss = sum_over_ranks(loss_sum.item() / (accumulation * ranks))
+                stop.wait_for_step()
+                norm = update(engine, config, partial(watch.accepts, loss))
+                figures = pace.end_step(step, batches.waited_s)
+
+                done = step
+                line: dict[str, Any] = {"step": step, "loss": loss, "learning_rate": rate}
+                line["gradient_norm"] = norm
+                spike = watch.take(loss, norm)
+                if spike is not None:
+                    engine = answer_spike(run, engine, logs, line, spike)
+                line |= look(run, engine, logs, step)
+                if logs is not None:
+                    logs.add_step(line, figures)
+                show_on_monitors(engine, step, line | figures)
+                if run.checkpoints.is_due(step):
+                    saved = save(run, engine, logs, step)
+                if not is_frozen:  # what lives now lives to the end: no collection need look at it
+                    gc.collect()
+                    gc.freeze()
+                    is_frozen = True
 
         if done > saved:
-            sync_logs(losses, metrics)
-            checkpoints.save(engine, done)
-        if done == config.steps:
-            weights = gathered_weights(engine.module)
-            if rank == 0:
-                export_model(
-                    spec.network, weights, spec.destination, vocabulary_folder=spec.vocabulary
-                )
-                write_records(spec, identity, order, validation)
+            save(run, engine, logs, done)
+        if done < config.steps or any_rank(stop.requested):
+            leave_ranks()
+            return Outcome(state="stopped", step=done)
+        stop.end_at_once(leave)
+        weights = gathered_weights(engine.module)
+        if run.writes:
+            export_model(spec.network, weights, spec.destination, vocabulary_folder=spec.vocabulary)
+            write_records(spec, run.checkpoints.identity, run.order, run.validation)
         leave_ranks()
-    return done
+    return Outcome(state="finished", step=done)
 
 
-def start_engine(spec: TrainSpec, checkpoint: Checkpoint | None, ranks: int) -> Any:
+def open_run(spec: TrainSpec, stop: StopRequest, rank: int, ranks: int) -> Run:
+    """Look at the shards, and at what was saved before."""
+    train_split = Shards(spec.shards, "train", spec.network.context)
+    identity = Identity(
+        network=spec.network, training=spec.training, shards=shards_identity(spec.shards)
+    )
+    return Run(
+        spec=spec,
+        stop=stop,
+        rank=rank,
+        ranks=ranks,
+        order=Order(train_split, spec.training.seed, spec.training.sequences_per_step),
+        validation=Shards(spec.shards, "validation", spec.network.context),
+        checkpoints=CheckpointFolder(spec.work / CHECKPOINTS, spec.checkpoints, identity),
+    )
+
+
+def start_engine(run: Run, checkpoint: Checkpoint | None) -> Any:
     """An engine over the checkpoint's network, or a freshly initialised one."""
+    spec = run.spec
     network = build_gpt2(spec.network, spec.training.seed)
     if checkpoint is not None:
         checkpoint.load_weights(network)
-    engine = build_engine(network, spec.training, ranks)
+    monitors = monitor_settings(spec.monitors, spec.work / "monitor")
+    engine = build_engine(network, spec.training, run.ranks, monitors)
     if checkpoint is not None:
         checkpoint.install_moments(engine)
     return engine
 
 
-def read_batch(shards: Shards, indices: Indices, spec: TrainSpec) -> tuple[Tensor, Tensor]:
-    """Tokens and targets (−100: none) of some sequences, int64 (B, T)."""
-    tokens, targets = shards.read(indices)
-    if tokens.size and tokens.max() >= spec.network.vocabulary:
-        where = shards.address(int(indices[int(tokens.max(1).argmax())]))
-        raise ShardsError(
-            f"{where.shard} row {where.row} holds token {tokens.max()}, but the vocabulary has "
-            f"{spec.network.vocabulary}; the shards are damaged or of another vocabulary"
-        )
-    return torch.from_numpy(tokens), torch.from_numpy(targets)
+def start_watch(run: Run, logs: Logs | None, done: int) -> SpikeWatch:
+    """A watch over spikes that knows the last steps, the same on every rank."""
+    config = run.spec.training.spikes
+    trace, refused = from_first_rank(logs and logs.recent(config.window_steps, done))
+    return SpikeWatch(config, trace, refused)
 
 
-def share_of(indices: Indices, number: int, size: int) -> Indices:
-    """The `number`-th group of `size` sequences of a step."""
-    return indices[number * size : (number + 1) * size]
-
-
-def seed_dropout(seed: int, step: int, group: int) -> None:
+def seed_dropout(spec: TrainSpec, step: int, group: int) -> None:
     """Make dropout a function of (seed, step, group of sequences).
 
     So no generator's state needs saving, and the number of ranks does not change it.
     """
-    digest = hashlib.blake2b(f"dropout/{seed}/{step}/{group}".encode(), digest_size=7).digest()
-    torch.manual_seed(int.from_bytes(digest, "little"))
+    if spec.network.dropout:
+        name = f"dropout/{spec.training.seed}/{step}/{group}"
+        digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
+        torch.manual_seed(int.from_bytes(digest, "little"))
 
 
-def is_validation_due(spec: TrainSpec, step: int) -> bool:
+def answer_spike(
+    run: Run, engine: Any, logs: Logs | None, line: dict[str, Any], spike: Spike
+) -> Any:
+    """Write a spike down with the sequences of its step; the engine to go on with."""
+    step, action = line["step"], run.spec.training.spikes.action
+    record = line | spike.numbers | {"action": "recorded" if action == "record" else "skipped"}
+    if spike.kind == "non_finite":
+        record["action"] = "skipped"
+    base = run.checkpoints.base_of(step) if action == "roll_back" else None
+    if base is not None:
+        record |= {"action": "rolled_back", "rolled_back_to": base.step}
+        engine.destroy()
+        engine = start_engine(run, base)
+    if logs is not None:
+        shards = run.order.shards
+        addresses = [shards.address(int(i)) for i in run.order.step_indices(step)]
+        logs.spikes.append(record | {"sequences": addresses})
+    return engine
+
+
+def look(run: Run, engine: Any, logs: Logs | None, step: int) -> dict[str, float]:
+    """Measure and sample what is due after `step`; nothing where a stop comes in between."""
+    spec, stopped = run.spec, lambda: run.stop.requested
+    found: dict[str, float] = {}
+    texts: list[dict[str, Any]] = []
+    try:
+        if is_validation_due(run, step):
+            found["validation_loss"] = measure_loss(
+                engine, run.validation, spec, run.rank, run.ranks, stopped
+            )
+        if is_due(spec.training.samples.every_steps, step, spec.training.steps):
+            texts = write_samples(engine, spec, step, run.rank, stopped)
+    except Interrupted:
+        return {}
+    if logs is not None:
+        for text in texts:
+            logs.samples.append(text)
+    return found
+
+
+def complete_look(run: Run, engine: Any, logs: Logs | None, done: int) -> None:
+    """Look once more after step `done` if a stop came in between."""
+    lacking = logs is not None and logs.lacks_look(
+        validation=is_validation_due(run, done),
+        samples=is_due(run.spec.training.samples.every_steps, done, run.spec.training.steps),
+        done=done,
+    )
+    if from_first_rank(lacking):
+        found = look(run, engine, logs, done)
+        if logs is not None and found:
+            logs.losses.amend_last(found)
+
+
+def is_validation_due(run: Run, step: int) -> bool:
     """Whether to measure validation loss after `step`."""
-    every = spec.training.validation_every_steps
-    return every > 0 and (step % every == 0 or step == spec.training.steps)
+    config = run.spec.training
+    return run.validation.sequences > 0 and is_due(
+        config.validation_every_steps, step, config.steps
+    )
 
 
-@torch.no_grad()
-def measure_loss(engine: Any, shards: Shards, spec: TrainSpec, rank: int, ranks: int) -> float:
-    """Mean loss of the chosen validation sequences in nats a token."""
-    engine.eval()
-    indices = validation_indices(shards, spec.training.validation_sequences)
-    mine = indices[rank::ranks]
-    total = 0.0
-    # Ranks must call the engine equally often (ZeRO 3 gathers in it): a rank that has nothing left
-    # computes a sequence and does not count it.
-    longest = -(-len(indices) // ranks)
-    for turn in range(0, longest, spec.training.micro_batch):
-        chosen = mine[turn : turn + spec.training.micro_batch]
-        tokens_BT, targets_BT = read_batch(shards, chosen if len(chosen) else indices[:1], spec)
-        loss = engine(tokens_BT.to(local_device()), targets_BT.to(local_device()), 1.0)
-        total += loss.item() if len(chosen) else 0.0
-    predicted = sum(shards.predicted(int(index)) for index in indices)
-    return sum_over_ranks(total) / predicted
-
-
-def timings(
-    spec: TrainSpec, step: int, began: float, started: float, first: int
-) -> dict[str, float]:
-    """How fast the step was and how long the rest will take at this run's mean pace."""
-    now = time.monotonic()
-    tokens = spec.training.sequences_per_step * spec.network.context
-    mean_s = (now - started) / (step - first + 1)
-    return {
-        "tokens_per_second": round(tokens / (now - began), 1),
-        "step_s": round(now - began, 4),
-        "left_s": round(mean_s * (spec.training.steps - step), 1),
-    }
-
-
-def open_logs(work: Path, done: int) -> tuple[StepLog, StepLog]:
-    """The loss trace and the metrics, both cut back to the steps that are done."""
-    losses = StepLog(work / "losses.jsonl", resume_at=done, strict=True)
-    return losses, StepLog(work / "metrics.jsonl", resume_at=done, strict=False)
-
-
-def sync_logs(*logs: StepLog | None) -> None:
-    """Have the logs on disk before a checkpoint counts on them."""
-    for log in logs:
-        if log:
-            log.sync()
-
-
-def write_records(spec: TrainSpec, identity: Identity, order: Order, validation: Shards) -> None:
-    """`losses.jsonl` and `training.json` beside the exported model; no times in either."""
-    trace = (spec.work / "losses.jsonl").read_text()
-    (spec.destination / "losses.jsonl").write_text(trace)
-    record = {
-        "network": json.loads(spec.network.model_dump_json()),
-        "training": json.loads(spec.training.model_dump_json()),
-        "shards": identity.shards,
-        "train_sequences": order.shards.sequences,
-        "validation_sequences": validation.sequences,
-        "parameters": spec.network.parameters,
-        "tokens_read": spec.training.steps
-        * spec.training.sequences_per_step
-        * spec.network.context,
-    }
-    (spec.destination / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+def save(run: Run, engine: Any, logs: Logs | None, step: int) -> int:
+    """Save everything after `step`, which is returned."""
+    if logs is not None:
+        logs.sync()
+    run.checkpoints.save(engine, step)
+    return step
 
 
 @contextmanager

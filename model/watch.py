@@ -6,28 +6,50 @@ Imported before torch, so that both hold from a process's first moments.
 import os
 import signal
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from model.launch import EXIT_ORPHANED, SUPERVISOR_PID
+from model.launch import EXIT_ORPHANED, EXIT_STOPPED, SUPERVISOR_PID
 
 POLL_S = 0.5
 
 
 class StopRequest:
-    """Set by SIGTERM or SIGINT; the training loop looks at it after every step."""
+    """Set by SIGTERM or SIGINT; the training loop looks at it after every step.
+
+    While there is nothing to lose (imports, compilation and the first step's forward pass; the
+    export of a finished network) the process ends at once instead.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self._leave: Callable[[], None] | None = None
 
     def listen(self) -> None:
         """Take over both signals."""
         signal.signal(signal.SIGTERM, self._request)
         signal.signal(signal.SIGINT, self._request)
 
+    def end_at_once(self, leave: Callable[[], None]) -> None:
+        """From now on, call `leave` when a stop is asked for (or was), and end the process."""
+        self._leave = leave
+        if self.requested:
+            self._end(leave)
+
+    def wait_for_step(self) -> None:
+        """From now on, only take note of a stop: there is work to save."""
+        self._leave = None
+
     def _request(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
+        if self._leave is not None:
+            self._end(self._leave)
+
+    def _end(self, leave: Callable[[], None]) -> None:
+        self._leave = None  # a second signal must not come between
+        leave()
+        os._exit(EXIT_STOPPED)
 
 
 def end_with_supervisor() -> None:
@@ -39,19 +61,28 @@ def end_with_supervisor() -> None:
     if not text:
         return
     pid = int(text)
-    born = _birth(pid)
+    born = birth(pid)
     if born is None:
         os._exit(EXIT_ORPHANED)
-    threading.Thread(target=_watch, args=(pid, born), daemon=True, name="supervisor").start()
+    when_gone({pid: born}, lambda _pid: os._exit(EXIT_ORPHANED), name="supervisor")
 
 
-def _watch(pid: int, born: str) -> None:
-    while _birth(pid) == born:
-        time.sleep(POLL_S)
-    os._exit(EXIT_ORPHANED)
+def when_gone(births: dict[int, str], act: Callable[[int], None], *, name: str) -> threading.Event:
+    """Have a thread call `act` with the first process id that is gone; set the event to end it."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(POLL_S):
+            gone = [pid for pid, born in births.items() if birth(pid) != born]
+            if gone and not over.is_set():
+                act(gone[0])
+                return
+
+    threading.Thread(target=watch, daemon=True, name=name).start()
+    return over
 
 
-def _birth(pid: int) -> str | None:
+def birth(pid: int) -> str | None:
     """When a process began, which tells it from a later one of its id; None if it is dead."""
     try:
         # After the command's name in parentheses: state is field 3, start time field 22.

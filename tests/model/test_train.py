@@ -97,8 +97,24 @@ def test_traces(unbroken: TrainSpec) -> None:
     assert set(trace[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
     metrics = read_steps(unbroken.work / "metrics.jsonl")
     assert [line["step"] for line in metrics] == list(range(1, 21))
-    assert set(metrics[0]) == set(trace[0]) | {"tokens_per_second", "step_s", "left_s"}
+    figures = metrics[-1].keys() - trace[-1].keys()
+    assert figures == {
+        "tokens_per_second",
+        "step_s",
+        "step_p50_s",
+        "step_p99_s",
+        "stall_share",
+        "mfu",
+        "memory_peak_bytes",
+        "left_s",
+    }
     assert metrics[-1]["left_s"] == 0
+    assert metrics[-1]["mfu"] == "unknown"  # no peak is listed for a processor
+    assert 0 <= metrics[-1]["stall_share"] < 1
+    assert 0 < metrics[-1]["step_p50_s"] <= metrics[-1]["step_p99_s"]
+    assert metrics[-1]["memory_peak_bytes"] > 50e6
+    for name in ("losses.jsonl", "spikes.jsonl", "samples.jsonl", "loss.svg"):
+        assert (unbroken.destination / name).is_file()
 
 
 def test_validation_loss_is_that_of_the_exported_model(unbroken: TrainSpec) -> None:

@@ -30,11 +30,14 @@ NETWORK = ModelConfig(
 
 
 def write_shards(
-    folder: Path, rows: tuple[int, ...] = (7, 0, 5, 11), context: int = CONTEXT
+    folder: Path,
+    rows: tuple[int, ...] = (7, 0, 5, 11),
+    context: int = CONTEXT,
+    validation: tuple[int, ...] = (3, 2),
 ) -> Path:
     """Shards of predictable tokens: noisy walks that a network can learn."""
     random = np.random.default_rng(3)
-    for split, lengths in (("train", rows), ("validation", (3, 2))):
+    for split, lengths in (("train", rows), ("validation", validation)):
         (folder / split).mkdir(parents=True, exist_ok=True)
         for number, count in enumerate(lengths):
             steps = random.integers(0, 3, size=count * context)
