@@ -9,6 +9,7 @@ Shape suffixes: B sequences, T tokens, C width, H heads, D width of a head, N = 
 # ruff: noqa: N803, N806  names of tensors end in their shape
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,13 @@ class GPT2(nn.Module):
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.ln_f = nn.LayerNorm(config.width, LAYER_NORM_EPSILON)
 
-    def forward(self, tokens_BT: Tensor, targets_BT: Tensor, scale: float = 1.0) -> Tensor:
+    def __call__(self, tokens_BT: Tensor, targets_BT: Tensor, scale: float | Tensor = 1.0) -> Any:
+        """See `forward`. A number would be a constant of compiled code, made anew for each."""
+        if not isinstance(scale, Tensor):
+            scale = torch.full((), scale, dtype=torch.float64, device=tokens_BT.device)
+        return super().__call__(tokens_BT, targets_BT, scale)
+
+    def forward(self, tokens_BT: Tensor, targets_BT: Tensor, scale: Tensor) -> Tensor:
         """`scale` × the sum of the targets' negative log-likelihoods in nats (−100: left out)."""
         x_NC = self.hidden_states(tokens_BT).flatten(0, 1)
         return linear_cross_entropy(

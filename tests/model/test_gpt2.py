@@ -1,11 +1,13 @@
 """The network: published sizes, initialisations, padding, causality."""
 
+import copy
 import math
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
 from model.cache import Cache
@@ -174,3 +176,26 @@ def test_impossible_shapes_are_refused() -> None:
             ModelConfig(dropout=dropout)
     with pytest.raises(ValidationError, match="Extra inputs"):
         ModelConfig.model_validate({"witdh": 64})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+def test_compiled_code_is_made_once_whatever_the_scale() -> None:
+    """Also the loss: a step's scale depends on its tokens, and each new one must cost nothing."""
+    eager = build_gpt2(NETWORK.model_copy(update={"dropout": 0.0}), seed=0)
+    compiled = copy.deepcopy(eager)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled.compile(backend=counter, dynamic=False, fullgraph=True)
+    made = []
+    for predicted in (64, 63, 62, 61):
+        batch = torch.randint(0, VOCABULARY, (2, CONTEXT + 1))
+        found = []
+        for network in (eager, compiled):
+            network.zero_grad()
+            loss = network(batch[:, :-1], batch[:, 1:], 1 / predicted)
+            loss.backward()
+            found.append([loss.detach(), *(p.grad for p in network.parameters())])
+        for expected, ours in zip(*found, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+        made.append(counter.frame_count)
+    assert made == made[:1] * 4
