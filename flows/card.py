@@ -19,9 +19,11 @@ import jinja2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from eval.bias import read_bias
 from eval.scores import read_scores
 from eval.table import notes, table_rows
 from flows import stages
+from flows.bias_show import bias_markdown
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
 from infra.lineage import upstream
@@ -58,7 +60,7 @@ def write_card(
 
     Args:
         store: the store's root, for the lineage.
-        artifacts: folders by role: `submissions` ... `shards`, `model`, `scores/BENCHMARK`.
+        artifacts: folders by role: `submissions` ... `shards`, `model`, `scores/BENCHMARK`, `bias`.
         config: what else it says.
         destination: an empty folder.
         progress: told once it is done.
@@ -83,6 +85,7 @@ def write_card(
         rows=rows,
         notes=notes(rows),
         description=config.description,
+        bias=_bias(artifacts),
         fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
     )
     (destination / "README.md").write_text(text, encoding="utf-8")
@@ -161,6 +164,12 @@ def _corpus(manifests: Mapping[str, Manifest], artifacts: Mapping[str, Path]) ->
         "facts": manifests["shards"].counts["facts"],
         "entropy": unigram_entropy(artifacts["shards"]),
     }
+
+
+def _bias(artifacts: Mapping[str, Path]) -> str | None:
+    """The bias probes in Markdown; None where the model was not probed."""
+    folder = artifacts.get(stages.BIAS.name)
+    return None if folder is None else bias_markdown(read_bias(folder))
 
 
 def _copy_model(model: Path, destination: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
 
+from flows.cli_bias import register_bias
 from flows.cli_dataset import register_dataset
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
@@ -453,6 +454,7 @@ def generate(
 
 
 register_features(app)
+register_bias(app, lambda *options, flow: _in_flow(Options(*options), flow))
 register_overlap(app, lambda *options, flow: _in_flow(Options(*options), flow))
 
 

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows import stages
+from flows.bias import bias
 from flows.corpus import corpus
 from flows.evaluate import benchmarks_folder, evaluate
 from flows.profile import Profile, as_profile
@@ -21,6 +22,7 @@ def pipeline(profile: Profile | str) -> dict[str, str]:
         made = corpus(settings)
         made |= train(settings, shards=made[stages.SHARDS.name])
         made |= evaluate(settings, model=made[stages.MODEL.name], held_out=made[stages.CORPUS.name])
+        made |= bias(settings, model=made[stages.MODEL.name])
         missing = missing_benchmarks(benchmarks_folder(settings, made))
         made |= card_artifact(run, made, missing)
         return made

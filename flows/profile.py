@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eval.bias import BiasConfig
 from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
 from flows.inputs import Inputs
@@ -103,6 +104,7 @@ class Profile(_Section):
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()
     overlap: OverlapConfig = OverlapConfig()
+    bias: BiasConfig = BiasConfig()
     runtime: Runtime = Runtime()
     """How the run is done."""
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 from flows import stages
+from flows.bias import make_bias
 from flows.corpus import make_corpus
 from flows.evaluate import benchmarks_folder, make_scores, score_in_turn
 from flows.profile import Profile
@@ -76,5 +77,6 @@ def _pipeline(run: Session) -> dict[str, str]:
     made = make_corpus(run)
     made |= make_model(run, made[stages.SHARDS.name])
     made |= make_scores(run, made[stages.MODEL.name], made[stages.CORPUS.name], score_in_turn)
+    made |= make_bias(run, made[stages.MODEL.name])
     missing = missing_benchmarks(benchmarks_folder(run.profile, made))
     return made | card_artifact(run, made, missing)

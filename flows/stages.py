@@ -70,6 +70,7 @@ OVERLAP = Stage("overlap", "eval.overlap_report:report_overlap", "variants", "va
 CLEAN_SCORES = Stage(
     "clean-scores", "eval.overlap_scores:score_clean_items", "scores", "benchmarks"
 )
+BIAS = Stage("bias", "flows.bias_stage:probe_model", "continuations", "continuations")
 CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
 
 FUNNEL = (

@@ -34,6 +34,7 @@ STAGES = [
     "shards",
     "model",
     "demo-benchmarks",
+    "bias",
     "card",
 ]
 """The folders of the store that a run of the demo makes one artifact in, in its order."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.bias import read_bias
+from flows.bias_show import bias_markdown
 from infra.store import Store
 from tests.end_to_end.conftest import STAGES, TINY, Ended, digests, last_run, manifests, webtext
 
@@ -182,6 +184,7 @@ def test_the_card_has_gpt2s_sections_and_the_artifacts_numbers(tiny_store: TinyS
         stage = label.split("/")[0]
         if stage not in ("card", "demo-web"):
             assert manifest.fingerprint[:12] in text or stage == "demo-benchmarks", label
+    assert bias_markdown(read_bias(Store(store).find("bias").path)) in text
     scores = json.loads((card / "scores.json").read_text())
     assert len({score["column"] for score in scores}) == COLUMNS
     assert all(score["data"]["label"] == "demo" for score in scores)
