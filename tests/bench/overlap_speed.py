@@ -131,6 +131,7 @@ def _strangers(artifact: Path) -> int:
 
 def _datatrove(texts: list[str]) -> tuple[float, int]:
     """Seconds and n-grams of its filter, at 19 bits each and so about 1e-4."""
+    import xxhash
     from datatrove.data import Document
     from datatrove.pipeline.dedup.bloom_filter import BloomFilterConfig, SingleBloomFilter
     from datatrove.utils.word_tokenizers import WordTokenizer
@@ -153,6 +154,8 @@ def _datatrove(texts: list[str]) -> tuple[float, int]:
     ngrams = sum(max(0, len(words_of(text)) - 7) for text in texts)
     config = BloomFilterConfig(m_bytes=ngrams * 19 // 8, k=13, n_grams=8)
     filter_ = SingleBloomFilter("/tmp/datatrove-bloom", config, language=Words())
+    # Its own call fails with the xxhash that is installed, which takes bytes alone.
+    filter_.hash_fc = lambda ngram: xxhash.xxh32_intdigest(ngram.encode())
     documents = [Document(text=text, id=str(i)) for i, text in enumerate(texts)]
     seconds = _seconds(lambda: [filter_.step(document) for document in documents])
     return seconds, filter_.total_shingles
