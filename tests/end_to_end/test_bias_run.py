@@ -1,4 +1,4 @@
-"""`webtext bias` on the tiny demo's model: reused from the run, equal from a folder, checked sets."""
+"""`webtext bias` on the tiny demo's model: reused, equal from a folder, its sets checked."""
 
 from __future__ import annotations
 
