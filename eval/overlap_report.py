@@ -144,14 +144,14 @@ def report_overlap(
     *,
     ngram_filter: Path,
     benchmark_ngrams: Path,
-    overlap_hits: Path,
+    ngram_hits: Path,
     destination: Path,
     config: ReportConfig,
     progress: Progress,
 ) -> dict[str, Any]:
     """Add up what was found into the report."""
     tasks = read_tasks(benchmark_ngrams)
-    hits = sorted((overlap_hits / "hits").glob("part-*.parquet"))
+    hits = sorted((ngram_hits / "hits").glob("part-*.parquet"))
     is_found = _found_ngrams(hits, len(read_hashes(benchmark_ngrams)))
     documents = _write_documents(destination, benchmark_ngrams, tasks, hits)
     overlaps, tables = [], [ITEM_OVERLAPS.empty_table()]
@@ -161,7 +161,7 @@ def report_overlap(
         tables.append(items)
         progress(done, len(tasks))
     pq.write_table(pa.concat_tables(tables), destination / "items.parquet", compression="zstd")
-    answers = read_asked(overlap_hits)
+    answers = read_asked(ngram_hits)
     check = FilterCheck(
         rate=whole_rate(ngram_filter, len(answers)),
         asked=len(is_found),

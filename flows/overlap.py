@@ -79,7 +79,7 @@ def _compare(run: Session, corpus: Artifact, trained: Artifact) -> list[Artifact
     asked = _benchmark_ngrams(run, trained)
     hits = make(
         run,
-        stages.OVERLAP_HITS,
+        stages.NGRAM_HITS,
         HitsConfig(ngram_words=words),
         {"corpus": corpus, "ngram_filter": built, "benchmark_ngrams": asked},
         parts,
@@ -90,7 +90,7 @@ def _compare(run: Session, corpus: Artifact, trained: Artifact) -> list[Artifact
         run,
         stages.OVERLAP,
         ReportConfig(ngram_words=words),
-        {"ngram_filter": built, "benchmark_ngrams": asked, "overlap_hits": hits},
+        {"ngram_filter": built, "benchmark_ngrams": asked, "ngram_hits": hits},
         whole(),
         {},
         name=corpus.name,

@@ -63,9 +63,7 @@ NGRAM_FILTER = Stage(
 BENCHMARK_NGRAMS = Stage(
     "benchmark-ngrams", "flows.overlap_stage:list_benchmark_ngrams", "benchmarks", "benchmarks"
 )
-OVERLAP_HITS = Stage(
-    "overlap-hits", "eval.overlap_hits:find_hits_partition", "documents", "documents"
-)
+NGRAM_HITS = Stage("ngram-hits", "eval.overlap_hits:find_hits_partition", "documents", "documents")
 OVERLAP = Stage("overlap", "eval.overlap_report:report_overlap", "variants", "variants")
 CLEAN_SCORES = Stage(
     "clean-scores", "eval.overlap_scores:score_clean_items", "scores", "benchmarks"

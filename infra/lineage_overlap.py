@@ -37,7 +37,7 @@ def shared_items(
     corpus = build.get("corpus")
     found: list[SharedItems] = []
     for hits in library.users[corpus.label] if corpus is not None else ():
-        if hits.stage == "overlap-hits":
+        if hits.stage == "ngram-hits":
             ngrams = _ngrams(hits, chosen)
             for label in hits.inputs("benchmark_ngrams"):
                 if ngrams and label in library.known:

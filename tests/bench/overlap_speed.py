@@ -68,7 +68,7 @@ def _measure(texts: list[str], work: Path) -> dict[str, object]:
     print(f"{'Python set of strings':34}{rates['set']:12,.0f}{_set_bytes(texts, distinct):12.1f}")
     print(f"{'datatrove SingleBloomFilter, 1e-4':34}{their_ngrams / theirs:12,.0f}{2.4:12.1f}")
     print(f"{'ngram-filter, 1e-8':34}{rates['ours']:12,.0f}{size / distinct:12.1f}")
-    print(f"{'overlap-hits (the second pass)':34}{second['rate']:12,.0f}")
+    print(f"{'ngram-hits (the second pass)':34}{second['rate']:12,.0f}")
     print(
         f"false positives: {found} of {STRANGERS:,} strangers; {second['false_positives']} of "
         f"{second['asked']:,} n-grams of the benchmarks; at most "

@@ -91,7 +91,7 @@ def test_items_of_benchmarks_that_share_n_grams_are_named(copied_store: Path) ->
     kept = rows(copied_store, "corpus", "train/part-00000.parquet")
     asked = store.artifact("benchmark-ngrams", 1, "tiny", {}, [])
     hits = store.artifact(
-        "overlap-hits",
+        "ngram-hits",
         1,
         "tiny",
         {},

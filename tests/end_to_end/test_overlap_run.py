@@ -12,7 +12,7 @@ import pytest
 from infra.store import Store
 from tests.end_to_end.conftest import TINY, Ended, digests, last_run, manifests, webtext
 
-MADE = ("ngram-filter", "benchmark-ngrams", "overlap-hits", "overlap", "clean-scores")
+MADE = ("ngram-filter", "benchmark-ngrams", "ngram-hits", "overlap", "clean-scores")
 
 
 def made_of(store: Path) -> dict[str, dict[str, str]]:

@@ -96,7 +96,7 @@ def make_overlap(
     report_overlap(
         ngram_filter=work / "filter",
         benchmark_ngrams=work / "ngrams",
-        overlap_hits=work / "hits",
+        ngram_hits=work / "hits",
         destination=work / "overlap",
         config=ReportConfig(ngram_words=n),
         progress=silent,
