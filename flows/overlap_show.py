@@ -39,9 +39,9 @@ def overlap_cells(overlap: Overlap) -> tuple[str, ...]:
         overlap.benchmark,
         f"{overlap.ngrams:,}",
         f"{overlap.overlapping:,}",
-        _percent(overlap.share),
-        _percent(overlap.own_share),
-        *(map(_percent, published) if published else ("–", "–")),
+        show_percent(overlap.share),
+        show_percent(overlap.own_share),
+        *(map(show_percent, published) if published else ("–", "–")),
         f"{overlap.clean_items:,} of {overlap.items:,}",
         f"{overlap.documents:,}",
     )
@@ -114,9 +114,11 @@ def _documents(folder: Path, report: Report, most: int) -> Iterator[dict[str, An
 
 def _document_table(folder: Path, report: Report, most: int) -> Table:
     table = Table(title="Documents that share most", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("benchmark", "link_id", "shared", "URL", "one of them"):
-        right = heading == "shared"
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for heading in ("benchmark", "link_id"):
+        table.add_column(heading, no_wrap=True)  # to be copied
+    table.add_column("shared", justify="right")
+    for heading in ("URL", "one of them"):
+        table.add_column(heading, overflow="fold")
     for row in _documents(folder, report, most):
         table.add_row(
             row["benchmark"],
@@ -155,5 +157,8 @@ def _clean_cell(row: CleanScore) -> str:
     return f"{format_score(row.value)} ({row.items:,})"
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2f}"
+def show_percent(share: float | None) -> str:
+    """A share in per cent as text; what is little is not rounded to nothing."""
+    if share is None:
+        return "–"
+    return f"{share:.1g}" if 0 < share < 0.005 else f"{share:.2f}"

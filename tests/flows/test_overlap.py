@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from eval.overlap_report import read_report
-from flows.overlap_show import overlap_json, overlap_markdown, print_overlap
+from flows.overlap_show import overlap_json, overlap_markdown, print_overlap, show_percent
 from tests.eval.overlap_corpus import link_id, make_overlap, write_corpus, write_lambada
 
 SEEN = "the old man and the grey sea had met before that day"
@@ -62,3 +62,11 @@ def test_json_holds_everything(store: Path) -> None:
     assert value["documents"][0]["link_id"] == link_id(1000).hex()
     assert value["documents"][0]["shared_ngrams"] == 5
     assert value["clean_scores"] == []
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(None, "–"), (0.0, "0.00"), (0.00071, "0.0007"), (0.005, "0.01"), (9.087, "9.09")],
+)
+def test_small_shares_are_not_rounded_to_nothing(share: float | None, shown: str) -> None:
+    assert show_percent(share) == shown
