@@ -217,7 +217,7 @@ def test_lineage_leads_from_a_score_to_the_demo_web(tiny_store: TinyStore) -> No
             walk(parent)
 
     walk(json.loads(done.out))
-    assert set(names) >= {*STAGES[:-1], "scores"} - {"fidelity"}
+    assert set(names) >= {*STAGES[:-1], "scores"} - {"fidelity", "dataset", "bias"}
     shown = webtext("lineage", "--store", store, "card")
     assert "demo-web/tiny-" in shown.err
 
