@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from infra.errors import CorruptArtifact, StoreError
 from infra.lineage_build import Known
+from infra.lineage_tables import value_set, whole_numbers
 
 FOLDER = "index"
 """The folder of a store that holds them."""
@@ -91,9 +92,11 @@ def link_key(link_id: bytes) -> int:
 
 def submission_key(identifier: str) -> int | None:
     """What stands for a submission's id in an index; None where it is no such id."""
-    if not 0 < len(identifier) <= _ID_CHARACTERS or not identifier.isalnum():
+    if not 0 < len(identifier) <= _ID_CHARACTERS or not (
+        identifier.isascii() and identifier.isalnum()
+    ):
         return None
-    return int(_id_keys(pa.array([identifier]))[0])
+    return int(_id_keys(value_set([identifier], pa.string()))[0])
 
 
 Columns = tuple[Keys, NDArray[np.uint32], LinkIds | None]
@@ -189,7 +192,7 @@ def _submission_keys(submissions: Known, progress: Callable[[int, int], None]) -
     dumps = submissions.parts("submissions")
     for number, path in enumerate(dumps, 1):
         for table in _batches(path, ["partition", "link_id", "id"]):
-            partitions = table["partition"].to_numpy().astype(np.uint32)
+            partitions = whole_numbers(table["partition"]).astype(np.uint32)
             yield _id_keys(table["id"]), partitions, _link_ids(table["link_id"])
         progress(number, len(dumps))
 
@@ -237,7 +240,7 @@ def _id_keys(column: pa.ChunkedArray | pa.Array) -> Keys:
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     if isinstance(column, pa.ChunkedArray):
-        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        return pa.concat_arrays(column.chunks) if column.num_chunks else value_set([], column.type)
     return column
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from infra.lineage_answers import Answer
 from infra.lineage_build import Build, Known, Library
-from infra.lineage_tables import find_rows, read_columns
+from infra.lineage_tables import find_rows, read_columns, value_set
 
 
 class SharedItems(Answer):
@@ -55,10 +55,10 @@ def _ngrams(hits: Known, chosen: Mapping[int, Sequence[bytes]]) -> set[int]:
 
 def _items(asked: Known, hits: Known, ngrams: set[int]) -> list[SharedItems]:
     found = []
-    wanted = pa.chunked_array([pa.repeat(pa.scalar(one, pa.int32()), 1) for one in sorted(ngrams)])
+    wanted = value_set(sorted(ngrams), pa.int32())
     for path in asked.parts("occurrences"):
         table = read_columns(path, ["ngram", "first_item", "last_item"])
-        table = table.filter(pc.is_in(table["ngram"], value_set=wanted.combine_chunks()))
+        table = table.filter(pc.is_in(table["ngram"], value_set=wanted))
         if table.num_rows:
             found.append(_shared(path, table, hits))
     return found

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,7 +16,7 @@ from infra.errors import StoreError
 from infra.lineage_answers import PlaceTrace, ReadDocument, Span, StepTrace, plain
 from infra.lineage_build import Build, Known
 from infra.lineage_steps import Order
-from infra.lineage_tables import find_row, read_columns
+from infra.lineage_tables import find_row, read_columns, value_set, whole_numbers
 from infra.lineage_trace import Tracer
 
 _SHARD = re.compile(r"(train|validation)/shard-([0-9]{5})-[0-9]{3,}\.npy")
@@ -37,14 +38,11 @@ class Spans:
             StoreError: the artifact has no such shard.
         """
         table = self._table(partition_of_shard(self.shards, shard))
-        here = pc.and_(
-            pc.equal(table["shard"], shard),
-            pc.and_(
-                pc.less_equal(table["start"], last),
-                pc.greater(pc.add(table["start"], table["length"]), first),
-            ),
-        )
-        rows = table.filter(here).to_pylist()
+        mine = pc.is_in(table["shard"], value_set=value_set([shard], pa.string()))
+        table = table.take(pc.indices_nonzero(mine))
+        start, length = whole_numbers(table["start"]), whole_numbers(table["length"])
+        here = np.flatnonzero((start <= last) & (start + length > first))
+        rows = table.take(value_set(here, pa.int64())).to_pylist()
         return [Span(**{name: plain(value) for name, value in row.items()}) for row in rows]
 
     def _table(self, partition: int) -> pa.Table:

@@ -78,14 +78,15 @@ def newest_scores(library: Library, benchmark: str, build: Build | None) -> Know
         StoreError: there are none.
     """
     wanted = None if build is None else {s.label for of in build.scores.values() for s in of}
-    for run in reversed(library.runs):
-        for known in (library.known.get(use.artifact) for use in run.uses):
-            if known is None or known.stage != "scores":
-                continue
-            named = known.manifest.identity.config.get("benchmark") == benchmark
-            if named and (wanted is None or known.label in wanted):
-                return known
-    raise StoreError(f"no run in {library.store.root} has scored {benchmark}")
+    used = [library.known.get(use.artifact) for run in reversed(library.runs) for use in run.uses]
+    made = sorted(library.known.values(), key=lambda one: one.manifest.maker.finished_at)
+    for known in (*used, *reversed(made)):
+        if known is None or known.stage != "scores":
+            continue
+        named = known.manifest.identity.config.get("benchmark") == benchmark
+        if named and (wanted is None or known.label in wanted):
+            return known
+    raise StoreError(f"nothing in {library.store.root} has scored {benchmark}")
 
 
 def _made(build: Build) -> list[Made]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from infra.errors import StoreError
@@ -184,7 +185,11 @@ class Tracer:
             return None
         path = captures.part("captures", partition)
         row = find_row(path, "link_id", link_id, list(Capture.model_fields))
-        return None if row is None else Capture.model_validate(row)
+        if row is None:
+            return None
+        time = row["captured_at"]  # in milliseconds
+        when = None if time is None else datetime.fromtimestamp(time / 1000, UTC)
+        return Capture.model_validate({**row, "captured_at": when})
 
     def _document(self, link_id: bytes, partition: int) -> Document | None:
         documents = self.build.get("documents")
