@@ -26,6 +26,7 @@ def register_lineage(app: App) -> None:
     app.command(trace)
     app.command(impact)
     app.command(runs, name=["runs", "list"])
+    app.command(diff)
 
 
 def trace(
@@ -134,6 +135,35 @@ def runs(
 
         for table in inventory_tables(found):
             console().print(table)
+
+
+def diff(
+    first: str,
+    second: str,
+    *,
+    limit: Annotated[int, Parameter(help="Documents and domains that are listed.")] = 10,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Tell what changed between two runs, and the first stage at which they part.
+
+    Args:
+        first: a run's id, the first letters of it, or latest.
+        second: another.
+    """
+    from flows.diff import diff_runs
+    from flows.running import store_of
+    from infra.lineage_build import Library
+
+    found = diff_runs(Library(store_of(store)), first, second, limit, _told)
+    if json:
+        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+    else:
+        from flows.diff_show import diff_views
+
+        for view in diff_views(found):
+            console().print(view)
 
 
 def _told(label: str, done: int, total: int) -> None:

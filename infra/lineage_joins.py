@@ -116,7 +116,7 @@ class _Duplicates:
         if len(strange):
             yield (
                 f"{self._known.label} removes {len(strange):,} that are no documents: "
-                f"{_hex(strange[0])}"
+                f"{key_hex(strange[0])}"
             )
         unmet = self._survivors[~self._met_survivors]
         for signatures in self._build.earlier.get("signatures", ()):
@@ -125,12 +125,12 @@ class _Duplicates:
         if len(unmet):
             yield (
                 f"{self._known.label} keeps {len(unmet):,} that are no documents, neither of this "
-                f"build nor of an earlier one: {_hex(unmet[0])}"
+                f"build nor of an earlier one: {key_hex(unmet[0])}"
             )
         earlier = bool(self._build.earlier)
         both = self._survivors[np.isin(self._survivors, self.removed)]
         if len(both) and not earlier:
-            yield f"{self._known.label} removes {len(both):,} survivors: {_hex(both[0])}"
+            yield f"{self._known.label} removes {len(both):,} survivors: {key_hex(both[0])}"
 
 
 def keys_of(column: pa.ChunkedArray) -> Keys:
@@ -165,10 +165,10 @@ def _check_equal(below: _Table, above: _Table, what: str) -> Iterator[str]:
         yield f"{below.name}: a link is there twice"
     strange = below.keys[~np.isin(below.keys, above.keys)]
     if len(strange):
-        yield f"{below.name}: {len(strange):,} without {what}: {_hex(strange[0])}"
+        yield f"{below.name}: {len(strange):,} without {what}: {key_hex(strange[0])}"
     missing = above.keys[~np.isin(above.keys, below.keys)]
     if len(missing):
-        yield f"{below.name}: {len(missing):,} missing that are {what}: {_hex(missing[0])}"
+        yield f"{below.name}: {len(missing):,} missing that are {what}: {key_hex(missing[0])}"
 
 
 def _check_losses(
@@ -222,7 +222,7 @@ def _check_spans(
     if same and np.any(sums != tokens):
         wrong = int(np.flatnonzero(sums != tokens)[0])
         yield (
-            f"{name}: {_hex(names[wrong])} has {sums[wrong]:,} tokens in the shards, "
+            f"{name}: {key_hex(names[wrong])} has {sums[wrong]:,} tokens in the shards, "
             f"{tokens[wrong]:,} are its own"
         )
     total = np.concatenate([[0], np.cumsum(length)])
@@ -311,5 +311,6 @@ def _partition_counts(known: Known, partition: int) -> Mapping[str, Any]:
     return parts[partition] if parts else known.manifest.counts
 
 
-def _hex(key: Any) -> str:
+def key_hex(key: Any) -> str:
+    """A key as 32 hexadecimal digits."""
     return bytes(key).ljust(16, b"\0").hex()

@@ -64,7 +64,7 @@ def trace_artifact(library: Library, known: Known) -> ArtifactTrace:
     return ArtifactTrace(
         artifact=known.label,
         stage=known.stage,
-        made_from=tuple(_name(entry) for entry in known.manifest.identity.inputs),
+        made_from=tuple(name_of_input(entry) for entry in known.manifest.identity.inputs),
         made_of_it=tuple(user.label for user in below),
         scores=tuple(scores),
         runs=_runs(library, known.label),
@@ -120,14 +120,17 @@ def _items(scores: Known, item: int) -> list[dict[str, Any]]:
 def _outside(build: Build) -> tuple[str, ...]:
     """The files at the beginning: those of the first stage, or of what made them."""
     first = build.get("submissions") or build.get("rows") or build.tip
-    return tuple(_name(entry) for entry in first.manifest.identity.inputs)
+    return tuple(name_of_input(entry) for entry in first.manifest.identity.inputs)
 
 
 def _named(known: Known, role: str) -> tuple[str, ...]:
-    return tuple(_name(entry) for entry in known.manifest.identity.inputs if entry.role == role)
+    return tuple(
+        name_of_input(entry) for entry in known.manifest.identity.inputs if entry.role == role
+    )
 
 
-def _name(entry: InputRecord) -> str:
+def name_of_input(entry: InputRecord) -> str:
+    """How an answer names what something was made from."""
     if entry.kind == "artifact":
         return entry.name
     return f"{entry.name} (sha256 {entry.fingerprint[:12]}…)"
