@@ -76,17 +76,20 @@ def _add_documents(tree: Tree, found: DocumentsDiff) -> None:
 def _add_losses(tree: Tree, found: CurveDiff) -> None:
     first, second = found.last_losses
     steps = f"steps {found.steps[0]:,} and {found.steps[1]:,}"
-    branch = tree.add(f"loss at the last step: {first:.4f} → {second:.4f} ({steps})")
+    branch = tree.add(f"loss at the last step: {_loss(first)} → {_loss(second)} ({steps})")
     before, after = found.validation_losses
     if before is not None and after is not None:
         branch.add(f"validation loss: {before:.4f} → {after:.4f}")
     if found.first_different_step is None:
         branch.add("equal at every common step")
     else:
-        branch.add(
-            f"differs from step {found.first_different_step:,} on, at most by "
-            f"{found.largest_difference:+.4f} at step {found.largest_at:,}"
-        )
+        most = f", at most by {found.largest_difference:+.4f}" if found.largest_at else ""
+        where = f" at step {found.largest_at:,}" if found.largest_at else ""
+        branch.add(f"differs from step {found.first_different_step:,} on{most}{where}")
+
+
+def _loss(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _comparison(one: Comparison) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +24,7 @@ class TrainingOrder:
         self.model = model.label
         self.steps: int = training["steps"]
         self.context: int = config["network"]["context"]
+        self.without_update = frozenset(_refused(model.folder / "spikes.jsonl"))
         self._shards = Shards(shards.folder, "train", self.context)
         self._order = SequenceOrder(self._shards, training["seed"], training["sequences_per_step"])
 
@@ -36,6 +39,18 @@ class TrainingOrder:
         first = self._shards.index(SequenceAddress(shard, 0))
         indices = first + np.array(rows, dtype=np.int64)
         return [int(step) for step in self._order.steps_of(indices, self.steps)]
+
+
+def _refused(path: Path) -> Iterator[int]:
+    """The steps that made no update or whose update was taken back, by the record of spikes."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for spike in map(json.loads, lines):
+            if spike["action"] == "skipped":
+                yield spike["step"]
+            elif spike["action"] == "rolled_back":
+                yield from range(spike["rolled_back_to"] + 1, spike["step"] + 1)
 
 
 def orders_of(build: Build) -> list[Order]:

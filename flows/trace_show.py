@@ -127,7 +127,11 @@ def _add_readings(tree: Tree, readings: Iterable[Reading]) -> None:
         shown = ", ".join(f"{step:,}" for step in reading.steps[:_MOST])
         more = f" and {len(reading.steps) - _MOST:,} more" if len(reading.steps) > _MOST else ""
         branch = tree.add(f"read by {len(reading.steps):,} steps of {model}: {shown}{more}")
-        branch.add(f"in every checkpoint since step {reading.steps[0]:,}")
+        lasting = sorted({*reading.steps} - {*reading.without_update})
+        if lasting:
+            branch.add(f"in every checkpoint since step {lasting[0]:,}")
+        if reading.without_update:
+            branch.add(f"{len(reading.without_update):,} of these steps were taken back or skipped")
 
 
 def _add_scores(tree: Tree, scores: Sequence[ScoreLine]) -> None:
@@ -213,9 +217,10 @@ def _step_tree(found: StepTrace) -> Tree:
     for line in found.losses[:_MOST]:
         measured = line.get("validation_loss")
         validation = f", validation {measured:.4f}" if measured is not None else ""
-        tree.add(f"step {line['step']:,}: loss {line['loss']:.4f}{validation}")
+        loss = "not finite" if line["loss"] is None else f"{line['loss']:.4f}"
+        tree.add(f"step {line['step']:,}: loss {loss}{validation}")
     for line in found.spikes[:_MOST]:
-        tree.add(f"[yellow]spike at step {line['step']:,}[/]")
+        tree.add(f"[yellow]spike at step {line['step']:,}: {line['kind']}, {line['action']}[/]")
     branch = tree.add("read")
     for read in found.documents:
         where = f"{read.shard} row {read.row:,}"

@@ -128,6 +128,8 @@ class Reading(Answer):
     model: str
     steps: tuple[int, ...]
     """Each that read at least one of them, as input or as target, in order."""
+    without_update: tuple[int, ...] = ()
+    """Those among them that left no trace in the weights: skipped or rolled back after a spike."""
     of_steps: int
     """Steps of the whole training."""
     sequences: int

@@ -48,10 +48,11 @@ class CurveDiff(Answer):
     steps: tuple[int, int]
     first_different_step: int | None
     """None where all common steps have equal losses."""
-    last_losses: tuple[float, float]
+    last_losses: tuple[float | None, float | None]
+    """None: not finite."""
     validation_losses: tuple[float | None, float | None]
     largest_difference: float
-    """Of the losses of one step, second minus first, by its size."""
+    """Of the finite losses of one step, second minus first, by its size."""
     largest_at: int | None
 
 
@@ -68,12 +69,13 @@ def diff_curves(first: Known, second: Known) -> CurveDiff:
     """The loss curves of two models."""
     curves = [_losses(known) for known in (first, second)]
     common = sorted(curves[0].keys() & curves[1].keys())
-    apart = {step: curves[1][step]["loss"] - curves[0][step]["loss"] for step in common}
+    pairs = {step: (curves[0][step]["loss"], curves[1][step]["loss"]) for step in common}
+    apart = {step: two - one for step, (one, two) in pairs.items() if None not in (one, two)}
     largest = max(apart, key=lambda step: abs(apart[step]), default=None)
     last = [max(curve) for curve in curves]
     return CurveDiff(
         steps=(last[0], last[1]),
-        first_different_step=next((step for step in common if apart[step]), None),
+        first_different_step=next((step for step, (one, two) in pairs.items() if one != two), None),
         last_losses=(curves[0][last[0]]["loss"], curves[1][last[1]]["loss"]),
         validation_losses=(_validation(curves[0]), _validation(curves[1])),
         largest_difference=apart[largest] if largest is not None else 0.0,

@@ -157,6 +157,7 @@ def _together(first: Reading, second: Reading) -> Reading:
     return first.model_copy(
         update={
             "steps": tuple(sorted({*first.steps, *second.steps})),
+            "without_update": tuple(sorted({*first.without_update, *second.without_update})),
             "sequences": first.sequences + second.sequences,
         }
     )

@@ -28,6 +28,10 @@ class Order(Protocol):
     def context(self) -> int:
         """Tokens of a row."""
 
+    @property
+    def without_update(self) -> frozenset[int]:
+        """Steps that left no trace in the weights: skipped or rolled back after a spike."""
+
     def rows_of_step(self, step: int) -> list[tuple[str, int]]:
         """The shard and the row of each sequence of a step (1, 2, ...)."""
 
@@ -58,6 +62,7 @@ def read_spans(order: Order, spans: Iterable[Span]) -> Reading:
     return Reading(
         model=order.model,
         steps=tuple(sorted(steps)),
+        without_update=tuple(sorted(steps & order.without_update)),
         of_steps=order.steps,
         sequences=sum(map(len, rows.values())),
     )
