@@ -9,8 +9,8 @@ from eval.errors import ScorerError
 from eval.items import Item, Request, Task
 from eval.scorer import LogLikelihoods, Progress, Scorer
 
-BLOCK_TOKENS = 262_144
-"""Input tokens handed to the scorer at once: it sorts and batches within a block."""
+BLOCK_TOKENS = 65_536
+"""Input tokens handed to a scorer at once, if it does not say: it batches within a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def ask(scorer: Scorer, task: Task, progress: Progress) -> list[Likelihood]:
     Raises ScorerError where the scorer's answer has the wrong size or is not finite.
     """
     answers: list[Likelihood] = []
-    for block in _blocks(task.items):
+    for block in _blocks(task.items, int(getattr(scorer, "block_tokens", BLOCK_TOKENS))):
         requests = [request for item in block for request in item.requests]
         found = iter(_ask_block(scorer, requests, task.masked_ids))
         answers += [_summarise(item, [next(found) for _ in item.requests]) for item in block]
@@ -47,13 +47,13 @@ def ask(scorer: Scorer, task: Task, progress: Progress) -> list[Likelihood]:
     return answers
 
 
-def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Items in order, as many at once as fit `BLOCK_TOKENS`, at least one."""
+def _blocks(items: Iterable[Item], most_tokens: int) -> Iterator[list[Item]]:
+    """Items in order, as many at once as fit `most_tokens`, at least one."""
     block: list[Item] = []
     tokens = 0
     for item in items:
         needed = sum(len(request.tokens) for request in item.requests)
-        if block and tokens + needed > BLOCK_TOKENS:
+        if block and tokens + needed > most_tokens:
             yield block
             block, tokens = [], 0
         block.append(item)

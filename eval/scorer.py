@@ -30,6 +30,7 @@ class Scorer(Protocol):
     """A causal language model over GPT-2's vocabulary, seen through token likelihoods.
 
     An optional attribute `dtype` names the arithmetic ("bfloat16"); it goes into the protocol.
+    Another, `block_tokens`, tells how many input tokens it is best asked at once.
     """
 
     context: int

@@ -18,8 +18,23 @@ from rich.markup import escape
 
 from flows.cli_bias import register_bias
 from flows.cli_dataset import register_dataset
+from flows.cli_eval import print_made_scores, register_eval
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
+from flows.cli_options import (
+    BenchmarksOption,
+    DebugOption,
+    JsonOption,
+    Options,
+    ProfileOption,
+    SetOption,
+    StoreOption,
+    StoreRequired,
+    WorkersOption,
+    in_flow,
+    settings_of,
+    store_folder,
+)
 from flows.cli_overlap import register_overlap
 from flows.terminal import console
 
@@ -46,34 +61,6 @@ app = App(
     suppress_keyboard_interrupt=False,
     help_format="markdown",
 )
-
-ProfileOption = Annotated[
-    str, Parameter(name=["--profile", "-p"], help="A profile's TOML file, or its name: demo, ...")
-]
-StoreOption = Annotated[
-    Path | None,
-    Parameter(name=["--store", "-s"], help="Folder of artifacts and runs. Default: runs"),
-]
-SetOption = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--set",
-        help="Change a setting of the profile, for example train.steps=20. May be repeated.",
-        negative="",
-    ),
-]
-WorkersOption = Annotated[
-    int | None, Parameter(name=["--workers", "-w"], help="Partitions worked on at once.")
-]
-DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
-BenchmarksOption = Annotated[
-    Path | None,
-    Parameter(name="--benchmarks", help="Folder with the benchmarks' original files."),
-]
-StoreRequired = Annotated[
-    Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
-]
-JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
 def _files(name: str, text: str) -> Parameter:
@@ -181,7 +168,7 @@ def run(
 
         return reuse_pipeline(settings, reporter)
 
-    settings, made = _in_flow(options, flow, shortcut)
+    settings, made = in_flow(options, flow, shortcut)
     _print_result(settings, made)
 
 
@@ -204,7 +191,7 @@ def corpus(
 
         return corpus_flow(settings)
 
-    settings, made = _in_flow(options, flow)
+    settings, made = in_flow(options, flow)
     console().print(f"\nThe shards are in [bold]{settings.runtime.store / made['shards']}[/]")
 
 
@@ -230,36 +217,11 @@ def train(
 
         return train_flow(settings, shards)
 
-    settings, made = _in_flow(options, flow)
+    settings, made = in_flow(options, flow)
     console().print(f"\nThe model is in [bold]{settings.runtime.store / made['model']}[/]")
 
 
-@app.command(name="eval")
-def eval_(
-    model: str = "model",
-    *,
-    profile: ProfileOption = "demo",
-    benchmarks: BenchmarksOption = None,
-    held_out: Annotated[str | None, Parameter(help="Corpus to cut demo benchmarks from.")] = None,
-    store: StoreOption = None,
-    workers: WorkersOption = None,
-    set_: SetOption = (),
-    debug: DebugOption = False,  # noqa: ARG001
-) -> None:
-    """Score a model in the ten columns of GPT-2's model card.
-
-    Args:
-        model: a model artifact of the store, or a folder with a Hugging Face GPT-2.
-    """
-    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
-
-    def flow(settings: Profile) -> dict[str, str]:
-        from flows.evaluate import evaluate
-
-        return evaluate(settings, model, held_out)
-
-    settings, made = _in_flow(options, flow)
-    _print_scores(settings, made, _model_folder(settings.runtime.store, model))
+register_eval(app)
 
 
 @app.command
@@ -382,10 +344,10 @@ def plan(
         {**sources.inputs(), "benchmarks": benchmarks},
     )
     if run is not None:
-        compared = compare_run(_store(_store_folder(options)), run)
+        compared = compare_run(_store(store_folder(options)), run)
         _print_plan(compared, json, lambda: print_comparison(console(), compared))
         return
-    estimate = plan_profile(_settings(options), measure=measure)
+    estimate = plan_profile(settings_of(options), measure=measure)
     _print_plan(estimate, json, lambda: print_estimate(console(), estimate))
 
 
@@ -454,8 +416,8 @@ def generate(
 
 
 register_features(app)
-register_bias(app, lambda *options, flow: _in_flow(Options(*options), flow))
-register_overlap(app, lambda *options, flow: _in_flow(Options(*options), flow))
+register_bias(app, lambda *options, flow: in_flow(Options(*options), flow))
+register_overlap(app, lambda *options, flow: in_flow(Options(*options), flow))
 
 
 @app.command
@@ -475,7 +437,7 @@ def serve(
     """
     from flows.serve import serve_pipeline
 
-    serve_pipeline(console(), _settings(Options(profile, set_, store, workers, {})), cron)
+    serve_pipeline(console(), settings_of(Options(profile, set_, store, workers, {})), cron)
 
 
 register_lineage(app)
@@ -496,76 +458,13 @@ def main(arguments: list[str] | None = None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line says of a run: a profile, and what to change in it."""
-
-    profile: str
-    assignments: tuple[str, ...]
-    store: Path | None
-    workers: int | None
-    inputs: dict[str, Any]
-
-
-def _settings(options: Options) -> Profile:
-    """The profile with what the command line changes."""
-    from flows.inputs import Inputs, choose_source
-    from flows.profile import load_profile
-
-    settings = load_profile(options.profile, options.assignments)
-    given = {name: value for name, value in options.inputs.items() if value}
-    merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
-    merged.check()
-    crawl = settings.crawl
-    if not any(name.startswith("crawl.source") for name in options.assignments):
-        source = choose_source(crawl.source, Inputs.model_validate(given))
-        crawl = crawl.model_copy(update={"source": source})
-    changes = {"store": options.store, "workers": options.workers}
-    runtime = settings.runtime.model_copy(
-        update={name: value for name, value in changes.items() if value is not None}
-    )
-    return settings.model_copy(update={"inputs": merged, "runtime": runtime, "crawl": crawl})
-
-
-def _store_folder(options: Options) -> Path:
-    """The store, known before the profile is understood in full."""
-    if options.store is not None:
-        return options.store
-    from infra.profiles import override, read_profile
-
-    runtime = override(read_profile(options.profile), options.assignments).get("runtime", {})
-    return Path(str(runtime.get("store", "runs")) if isinstance(runtime, dict) else "runs")
-
-
-def _in_flow(
-    options: Options,
-    flow: Callable[[Profile], dict[str, str]],
-    shortcut: Callable[[Profile, Callable[[], Reporter]], dict[str, str] | None] | None = None,
-) -> tuple[Profile, dict[str, str]]:
-    from flows.running import run_flow
-
-    store = _store_folder(options)
-    return run_flow(console(), store, lambda: _settings(options), flow, shortcut)
-
-
 def _print_result(settings: Profile, made: dict[str, str]) -> None:
     store = settings.runtime.store
-    _print_scores(settings, made, store / made["model"])
+    print_made_scores(settings, made, made["model"])
     out = console()
     out.print(f"\nModel card    [bold]{store / made['card'] / 'README.md'}[/]")
     out.print(f"Try it        webtext generate --store {store} --model {made['model']} 'The '")
     out.print(f"Where from    webtext lineage --store {store} {made['card']}")
-
-
-def _print_scores(settings: Profile, made: dict[str, str], model: Path) -> None:
-    from flows.evaluate import benchmarks_folder
-    from flows.scores import missing_benchmarks, model_parameters, score_rows
-    from flows.show import print_scores
-
-    store = settings.runtime.store
-    folders = [store / label for role, label in made.items() if role.startswith("scores/")]
-    missing = missing_benchmarks(benchmarks_folder(settings, made))
-    print_scores(console(), score_rows(folders, missing, model_parameters(model)))
 
 
 def _print_plan(value: BaseModel, as_json: bool, show: Callable[[], None]) -> None:

@@ -1,8 +1,13 @@
-"""The evaluate flow: a model's scores in the ten columns, a task a benchmark file."""
+"""The evaluate flows: scores of one model or many in the ten columns, a task a benchmark file.
+
+LAMBADA's file fills two columns, every other one; a task is retried, and done again only where the
+checkpoint, the protocol's settings or the file have changed.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -12,24 +17,18 @@ from eval.files import benchmark_paths, missing_reason
 from eval.protocols import BENCHMARKS, Benchmark, columns_of
 from eval.table import render_markdown
 from flows import stages
+from flows.curves import make_curves
 from flows.funnel import publish_markdown
+from flows.models import ROLE, Scorable, find_model, find_models, model_parameters
 from flows.profile import Profile, as_profile
-from flows.scores import missing_benchmarks, model_parameters, score_rows
+from flows.scores import missing_benchmarks, score_rows
 from flows.scoring import ScoringConfig
 from flows.session import Session, session, session_of
 from flows.work import THREADS, in_window, is_transient, make, run_part, whole
 from infra.errors import ProfileError
-from infra.manifest import MANIFEST_NAME, InputRecord
+from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact
-
-
-@dataclass(frozen=True)
-class Scorable:
-    """What is scored: a model artifact of the store, or a folder from outside."""
-
-    folder: Path
-    inputs: Sequence[InputRecord]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def evaluate(profile: Profile | str, model: str, held_out: str | None = None) ->
 
     Args:
         profile: the profile, its path or its name.
-        model: a model artifact's label, or a folder with a Hugging Face GPT-2.
+        model: a model artifact's label, a checkpoint, a folder with a Hugging Face GPT-2, or a name
+            on the hub.
         held_out: label of a corpus artifact to cut the demo's benchmarks from, where the profile
             asks for that and names no folder of benchmarks.
 
@@ -66,16 +66,55 @@ def evaluate(profile: Profile | str, model: str, held_out: str | None = None) ->
     """
     settings = as_profile(profile)
     with session("evaluate", settings) as run:
-        made = make_scores(run, model, held_out, _submit_all)
-        _publish_scores(run, model, made)
+        scorable = find_model(run.store, model)
+        made = make_scores(run, scorable, held_out, _submit_all)
+        _publish_scores(run, scorable, made)
         return made
 
 
+@flow(name="evaluate-many", persist_result=False, task_runner=THREADS)
+def evaluate_many(
+    profile: Profile | str, models: list[str], held_out: str | None = None
+) -> dict[str, Any]:
+    """Score several models, and draw their learning curves.
+
+    Args:
+        profile: the profile, its path or its name.
+        models: as `evaluate` takes them, or a folder that holds checkpoints.
+        held_out: as `evaluate` takes it.
+
+    Returns:
+        `models`: names, in order; `references`: what finds them again; `scores`: for each what
+        `evaluate` gives; `curves`: a label.
+    """
+    settings = as_profile(profile)
+    with session("evaluate", settings) as run:
+        scorables = find_models(run.store, models)
+        made = make_all_scores(run, models, held_out, _submit_all)
+        for scorable, of_model in zip(scorables, made["scores"], strict=True):
+            _publish_scores(run, scorable, of_model)
+        return made
+
+
+def make_all_scores(
+    run: Session, models: Sequence[str], held_out: str | None, score_all: ScoreAll
+) -> dict[str, Any]:
+    """Make or find the scores of several models and their curves."""
+    scorables = find_models(run.store, models)
+    made = [make_scores(run, scorable, held_out, score_all) for scorable in scorables]
+    return {
+        "models": [scorable.name for scorable in scorables],
+        "references": [scorable.reference for scorable in scorables],
+        "scores": made,
+        "curves": make_curves(run, scorables, made),
+    }
+
+
 def make_scores(
-    run: Session, model: str, held_out: str | None, score_all: ScoreAll
+    run: Session, scorable: Scorable, held_out: str | None, score_all: ScoreAll
 ) -> dict[str, str]:
     """Make or find the scores of a model; labels by `scores/BENCHMARK`."""
-    scorable, files = _scorable(run, model), _benchmarks(run, held_out)
+    files = _benchmarks(run, held_out)
     labels = {
         f"scores/{name}": artifact.label
         for name, artifact in score_all(run, scorable, files).items()
@@ -111,7 +150,7 @@ def _score_file(
         run,
         stages.SCORES,
         scoring_config(run.profile, benchmark),
-        {"scored_model": scorable.inputs, "benchmark": files.inputs_of(run, benchmark)},
+        {ROLE: scorable.inputs, "benchmark": files.inputs_of(run, benchmark)},
         whole(),
         {
             "model": str(scorable.folder),
@@ -137,18 +176,6 @@ def benchmarks_folder(profile: Profile, made: Mapping[str, str]) -> Path:
     if profile.inputs.benchmarks is not None:
         return profile.inputs.benchmarks
     return profile.runtime.store / made[stages.DEMO_BENCHMARKS.name]
-
-
-def _scorable(run: Session, model: str) -> Scorable:
-    folder = Path(model)
-    if (folder / "config.json").is_file() and not (folder / MANIFEST_NAME).is_file():
-        names = ["config.json", *sorted(path.name for path in folder.glob("*.safetensors"))]
-        root = run.store.root
-        return Scorable(
-            folder, [describe_source(root, "scored_model", folder / name) for name in names]
-        )
-    artifact = run.store.find(model)
-    return Scorable(artifact.path, [artifact.as_input("scored_model")])
 
 
 def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
@@ -193,10 +220,10 @@ def _submit_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Ben
     return made
 
 
-def _publish_scores(run: Session, model: str, made: Mapping[str, str]) -> None:
+def _publish_scores(run: Session, scorable: Scorable, made: Mapping[str, str]) -> None:
     rows = score_rows(
         [run.store.root / label for role, label in made.items() if role.startswith("scores/")],
         missing_benchmarks(benchmarks_folder(run.profile, made)),
-        model_parameters(_scorable(run, model).folder),
+        model_parameters(scorable.folder),
     )
     publish_markdown("scores", "## Zero-shot scores\n\n" + render_markdown(rows))

@@ -1,4 +1,4 @@
-"""A pipeline that has nothing to do: seen from the store alone, without starting Prefect.
+"""A run that has nothing to do: seen from the store alone, without starting Prefect.
 
 Every artifact's fingerprint follows from settings and inputs, so whether all of them are there is
 known in a moment. The run is recorded as any other, with everything reused.
@@ -7,12 +7,14 @@ known in a moment. The run is recorded as any other, with everything reused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from flows import stages
 from flows.bias import make_bias
 from flows.corpus import make_corpus
-from flows.evaluate import benchmarks_folder, make_scores, score_in_turn
+from flows.evaluate import benchmarks_folder, make_all_scores, make_scores, score_in_turn
+from flows.models import find_model
 from flows.profile import Profile
 from flows.progress import Reporter
 from flows.publish import card_artifact
@@ -23,6 +25,8 @@ from infra.children import Children
 from infra.environment import utc_now
 from infra.runs import new_run, write_run
 from infra.store import Store
+
+Result = TypeVar("Result")
 
 
 class _Later:
@@ -55,13 +59,37 @@ class _Later:
 
 def reuse_pipeline(profile: Profile, reporter: Callable[[], Reporter]) -> dict[str, str] | None:
     """What the pipeline flow would give, if all of it is there; None where there is work to do."""
+    return _reuse("pipeline", profile, reporter, _pipeline)
+
+
+def reuse_scores(
+    profile: Profile,
+    reporter: Callable[[], Reporter],
+    models: Sequence[str],
+    held_out: str | None,
+) -> dict[str, Any] | None:
+    """What the flow `evaluate_many` would give, if all of it is there."""
+    return _reuse(
+        "evaluate",
+        profile,
+        reporter,
+        lambda run: make_all_scores(run, models, held_out, score_in_turn),
+    )
+
+
+def _reuse(
+    flow: str,
+    profile: Profile,
+    reporter: Callable[[], Reporter],
+    make: Callable[[Session], Result],
+) -> Result | None:
     store = Store(profile.runtime.store)
-    run = new_run("pipeline", profile.name, os.getpid())
+    run = new_run(flow, profile.name, os.getpid())
     later = _Later()
     children = Children(store.root / "logs" / run.run_id)
     looking = Session(profile, store, run, later, children, reuse_only=True)
     try:
-        made = _pipeline(looking)
+        made = make(looking)
     except WorkToDo:
         return None
     shown = reporter()
@@ -76,7 +104,8 @@ def reuse_pipeline(profile: Profile, reporter: Callable[[], Reporter]) -> dict[s
 def _pipeline(run: Session) -> dict[str, str]:
     made = make_corpus(run)
     made |= make_model(run, made[stages.SHARDS.name])
-    made |= make_scores(run, made[stages.MODEL.name], made[stages.CORPUS.name], score_in_turn)
+    model = find_model(run.store, made[stages.MODEL.name])
+    made |= make_scores(run, model, made[stages.CORPUS.name], score_in_turn)
     made |= make_bias(run, made[stages.MODEL.name])
     missing = missing_benchmarks(benchmarks_folder(run.profile, made))
     return made | card_artifact(run, made, missing)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -18,62 +17,6 @@ from infra.garbage import find_garbage, remove
 from infra.lineage import Node
 from infra.runs import read_runs
 from infra.store import Artifact, Store, verify_artifact
-
-if TYPE_CHECKING:
-    from eval.scores import Score
-    from eval.table import TableRow, VariantRow
-
-
-def score_table(rows: Sequence[TableRow]) -> Table:
-    """The ten columns, ours beside the published rows of OpenAI's four sizes."""
-    from eval.table import format_score
-
-    table = Table(title="Zero-shot scores", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("column", no_wrap=True)
-    sizes = list(rows[0].published_sizes)
-    nearest = rows[0].published_name
-    published = [f"[bold]GPT-2 {size}[/]" if size == nearest else size for size in sizes]
-    with_gain = any(row.gain is not None for row in rows)
-    gain = ["gained by\nde-tokenizing"] if with_gain else []
-    for heading in ("score", "95 % interval", "items", *gain, *published):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("made on", overflow="fold")
-    for row in rows:
-        beside = [format_score(value) for value in row.published_sizes.values()]
-        gained = [format_score(row.gain) if row.gain is not None else ""] if with_gain else []
-        if row.value is None:
-            empty = ["–", "", "", *([""] if with_gain else [])]
-            table.add_row(row.title, *empty, *beside, escape(row.missing or ""), style="dim")
-            continue
-        table.add_row(
-            row.title,
-            format_score(row.value),
-            row.interval,
-            f"{row.items:,}",
-            *gained,
-            *beside,
-            escape(row.label),
-        )
-    return table
-
-
-def variant_table(rows: Sequence[VariantRow]) -> Table:
-    """Every score by column and reading, with the protocol's id."""
-    from eval.table import format_score
-
-    table = Table(title="All readings", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("column", "reading"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("score", "95 % interval", "items"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("unit", overflow="fold")
-    table.add_column("protocol", no_wrap=True)
-    for row in rows:
-        value = format_score(row.value)
-        table.add_row(
-            row.title, row.variant, value, row.interval, f"{row.items:,}", row.unit, row.protocol
-        )
-    return table
 
 
 def lineage_tree(node: Node) -> Tree:
@@ -145,19 +88,6 @@ def collect_garbage(console: Console, store: Store, keep_runs: int, *, delete: b
     done = "Removed" if delete else "Could remove"
     hint = "" if delete or not garbage else "; add --delete to do so"
     console.print(f"{done} {len(garbage)} pieces, {total:,.1f} MB{hint}.", highlight=False)
-
-
-def print_scores(console: Console, rows: Sequence[TableRow], scores: Sequence[Score] = ()) -> None:
-    """Print the score table, why it may differ from the published one, and the other readings."""
-    from eval.table import notes, variant_rows
-
-    console.print()
-    console.print(score_table(rows))
-    for title, reason in notes(rows):
-        console.print(f"[dim]{title}: {escape(reason)}[/]", highlight=False)
-    if any(score.variant != "paper" for score in scores):
-        console.print()
-        console.print(variant_table(variant_rows(scores)))
 
 
 def print_fidelity(console: Console, artifact: Artifact, *, as_json: bool) -> None:

@@ -69,6 +69,7 @@ CLEAN_SCORES = Stage(
     "clean-scores", "eval.overlap_scores:score_clean_items", "scores", "benchmarks"
 )
 BIAS = Stage("bias", "flows.bias_stage:probe_model", "continuations", "continuations")
+CURVES = Stage("curves", "flows.curves:draw_curves_of", "models", "models")
 CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
 
 FUNNEL = (

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from model.cache import Cache
+from model.checkpoint_network import import_checkpoint, is_checkpoint
 from model.errors import SettingsError
 from model.export import import_model
 from model.gpt2 import GPT2
@@ -29,6 +30,8 @@ from model.head import CHUNK_TOKENS, chunk_logits, log_sum_exp
 BATCH_TOKENS = 4096  # padded tokens at once: enough to fill two cores, 13 MB of states at width 768
 GPU_BATCH_TOKENS = 65_536
 GPU_CHUNK_TOKENS = 4096  # rows of the head at once: 0.8 GB of logits
+BLOCK_BATCHES = 8
+"""Batches' worth of tokens to be asked at once: few enough that progress is seen on two cores."""
 MAX_WASTE = 0.05
 """Largest share of padding in a batch."""
 SHARED_TOKENS = 32
@@ -52,6 +55,7 @@ class GPT2Scorer:
         self.head_VC = network.wte.weight.detach().float()
         self.batch_tokens = BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS
         self.chunk_tokens = CHUNK_TOKENS if self.device.type == "cpu" else GPU_CHUNK_TOKENS
+        self.block_tokens = BLOCK_BATCHES * self.batch_tokens
         self.computed_tokens = 0
         """Tokens that went through the network, padding included."""
         self.padding_tokens = 0
@@ -214,9 +218,11 @@ def length_batches(
 def load_scorer(
     folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> GPT2Scorer:
-    """A scorer over the Hugging Face GPT-2 folder `folder`.
+    """A scorer over a Hugging Face GPT-2 folder, or over a checkpoint of a training.
 
     Raises:
         WeightsError: the folder is not a GPT-2 that this network can be.
+        CheckpointError: the checkpoint is damaged.
     """
-    return GPT2Scorer(import_model(folder), device=device, dtype=dtype)
+    read = import_checkpoint if is_checkpoint(folder) else import_model
+    return GPT2Scorer(read(folder), device=device, dtype=dtype)

@@ -1,0 +1,99 @@
+"""Options that several commands share, and what they say of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+
+from flows.terminal import console
+
+if TYPE_CHECKING:
+    from flows.profile import Profile
+    from flows.progress import Reporter
+
+Result = TypeVar("Result")
+
+ProfileOption = Annotated[
+    str, Parameter(name=["--profile", "-p"], help="A profile's TOML file, or its name: demo, ...")
+]
+StoreOption = Annotated[
+    Path | None,
+    Parameter(name=["--store", "-s"], help="Folder of artifacts and runs. Default: runs"),
+]
+SetOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        help="Change a setting of the profile, for example train.steps=20. May be repeated.",
+        negative="",
+    ),
+]
+WorkersOption = Annotated[
+    int | None, Parameter(name=["--workers", "-w"], help="Partitions worked on at once.")
+]
+DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
+BenchmarksOption = Annotated[
+    Path | None,
+    Parameter(name="--benchmarks", help="Folder with the benchmarks' original files."),
+]
+StoreRequired = Annotated[
+    Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
+]
+JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a run: a profile, and what to change in it."""
+
+    profile: str
+    assignments: tuple[str, ...]
+    store: Path | None
+    workers: int | None
+    inputs: dict[str, Any]
+
+
+def settings_of(options: Options) -> Profile:
+    """The profile with what the command line changes."""
+    from flows.inputs import Inputs, choose_source
+    from flows.profile import load_profile
+
+    settings = load_profile(options.profile, options.assignments)
+    given = {name: value for name, value in options.inputs.items() if value}
+    merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
+    merged.check()
+    crawl = settings.crawl
+    if not any(name.startswith("crawl.source") for name in options.assignments):
+        source = choose_source(crawl.source, Inputs.model_validate(given))
+        crawl = crawl.model_copy(update={"source": source})
+    changes = {"store": options.store, "workers": options.workers}
+    runtime = settings.runtime.model_copy(
+        update={name: value for name, value in changes.items() if value is not None}
+    )
+    return settings.model_copy(update={"inputs": merged, "runtime": runtime, "crawl": crawl})
+
+
+def store_folder(options: Options) -> Path:
+    """The store, known before the profile is understood in full."""
+    if options.store is not None:
+        return options.store
+    from infra.profiles import override, read_profile
+
+    runtime = override(read_profile(options.profile), options.assignments).get("runtime", {})
+    return Path(str(runtime.get("store", "runs")) if isinstance(runtime, dict) else "runs")
+
+
+def in_flow(
+    options: Options,
+    flow: Callable[[Profile], Result],
+    shortcut: Callable[[Profile, Callable[[], Reporter]], Result | None] | None = None,
+) -> tuple[Profile, Result]:
+    """Run a flow as the command line asks; gives the profile and what the flow gave."""
+    from flows.running import run_flow
+
+    store = store_folder(options)
+    return run_flow(console(), store, lambda: settings_of(options), flow, shortcut)
