@@ -36,6 +36,7 @@ from flows.cli_options import (
     store_folder,
 )
 from flows.cli_overlap import register_overlap
+from flows.cli_remove import register_remove
 from flows.terminal import console
 
 if TYPE_CHECKING:
@@ -442,6 +443,7 @@ def serve(
 
 register_lineage(app)
 register_dataset(app)
+register_remove(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

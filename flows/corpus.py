@@ -16,6 +16,7 @@ from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_markdown, funnel_rows, publish_markdown
 from flows.plan_store import estimate_dumps, keep_estimate
 from flows.profile import Profile, as_profile
+from flows.removals import removals_input
 from flows.replay import replaying
 from flows.session import Session, session
 from flows.work import THREADS, Inputs, Part, make, partitions, planned, whole
@@ -123,7 +124,9 @@ def _crawled_pages(run: Session) -> Iterator[Artifact]:
     yield links
     captures = _crawl(run, sources, links, parts)
     yield captures
-    yield make(run, stages.PAGES, profile.pages, {"captures": captures}, parts, {})
+    removals = removals_input(run)
+    inputs: Inputs = {"captures": captures, **removals, **({"links": links} if removals else {})}
+    yield make(run, stages.PAGES, profile.pages, inputs, parts, {})
 
 
 def _find_duplicates(run: Session, documents: Artifact, signatures: Artifact) -> Artifact:
@@ -149,7 +152,12 @@ def _read_dumps(run: Session, sources: Sources) -> Artifact:
     }
     inputs: Inputs = {"dump": sources.dump_inputs, **listed}
     parts = [
-        Part(f"dump-{number:05d}", {"partition": number, "dump": str(dump)})
+        Part(
+            f"dump-{number:05d}",
+            {"partition": number, "dump": str(dump)},
+            # Of the demo's web, which is an artifact, there is one.
+            sources.dump_inputs[number : number + 1],
+        )
         for number, dump in enumerate(sources.dumps)
     ]
     arguments = {role: list(map(str, files)) for role, files in lists.items()}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import stages
+from flows.removals import removals_input
 from flows.session import Session
-from flows.work import Part, make, partitions, whole
+from flows.work import Inputs, Part, make, partitions, whole
 from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact
@@ -35,22 +36,23 @@ def make_row_pages(run: Session) -> Iterator[Artifact]:
         StoreError: a file is not there.
     """
     files: list[RowFile] = []
-    inputs: list[InputRecord] = []
+    records: list[InputRecord] = []
     for given in run.profile.inputs.row_sources():
         if isinstance(given, str):
             fetched = _fetch(run, given)
             yield fetched
             files += _files_of(fetched)
-            inputs.append(fetched.as_input("documents"))
+            records.append(fetched.as_input("documents"))
         else:
             record = describe_source(run.store.root, "documents", given)
             files.append(RowFile(given, record.fingerprint, None))
-            inputs.append(record)
+            records.append(record)
     config = run.profile.rows
-    rows = make(run, stages.ROWS, config, {"documents": inputs}, _parts(files), {})
+    rows = make(run, stages.ROWS, config, {"documents": records}, _parts(files), {})
     yield rows
     parts = partitions(run.profile.partitions)
-    yield make(run, stages.ROW_PAGES, RowPagesConfig(), {"rows": rows}, parts, {})
+    inputs: Inputs = {"rows": rows, **removals_input(run)}
+    yield make(run, stages.ROW_PAGES, RowPagesConfig(), inputs, parts, {})
 
 
 def _fetch(run: Session, reference: str) -> Artifact:
@@ -78,5 +80,8 @@ def _parts(files: Sequence[RowFile]) -> list[Part]:
             "sha256": file.sha256,
             "origin": file.origin,
         }
-        parts.append(Part(f"file-{number:05d}", arguments))
+        record = InputRecord(
+            role="documents", kind="file", name=file.path.name, fingerprint=file.sha256
+        )
+        parts.append(Part(f"file-{number:05d}", arguments, [record]))
     return parts

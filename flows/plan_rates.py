@@ -321,9 +321,11 @@ def _manifests(store: Store) -> Iterable[Manifest]:
         if folder.parent.name not in TIME_DRIVERS:
             continue
         try:
-            yield Manifest.read(folder)
+            manifest = Manifest.read(folder)
         except CorruptArtifact:
             continue  # unfinished, or for `webtext verify` to tell of
+        if "lent_parts" not in manifest.measurements:  # those took no time
+            yield manifest
 
 
 def _observed(manifest: Manifest) -> Observation:

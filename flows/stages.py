@@ -24,6 +24,8 @@ class Stage:
     version: int = 1
     resumable: bool = False
     """Whether the function goes on from what a killed attempt left."""
+    local: bool = False
+    """Whether a part reads, of what is partitioned, its own partition alone."""
 
 
 DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
@@ -32,26 +34,49 @@ SUBMISSIONS = Stage(
 )
 HUB = Stage("hub", "webtext.hub:download_files", "files", "bytes", resumable=True)
 ROWS = Stage("rows", "webtext.rows:read_row_file", "rows", "bytes")
-ROW_PAGES = Stage("row-pages", "webtext.row_pages:make_row_pages_partition", "rows", "rows")
+ROW_PAGES = Stage(
+    "row-pages", "webtext.row_pages:make_row_pages_partition", "rows", "rows", local=True
+)
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
+REMOVALS = Stage("removals", "webtext.removals:deal_removals", "removals", "removals")
 WARC_INDEX = Stage("warc-index", "webtext.warc_index:index_archives", "records", "files")
 CAPTURES = Stage(
-    "captures", "webtext.crawl:crawl_partition", "links", "links", version=4, resumable=True
+    "captures",
+    "webtext.crawl:crawl_partition",
+    "links",
+    "links",
+    version=4,
+    resumable=True,
+    local=True,
 )
-PAGES = Stage("pages", "webtext.pages:extract_pages_partition", "pages", "pages")
+PAGES = Stage("pages", "webtext.pages:extract_pages_partition", "pages", "pages", local=True)
 DOCUMENTS = Stage(
-    "documents", "webtext.documents:filter_documents_partition", "pages", "pages", version=2
+    "documents",
+    "webtext.documents:filter_documents_partition",
+    "pages",
+    "pages",
+    version=2,
+    local=True,
 )
 SIGNATURES = Stage(
-    "signatures", "webtext.signatures:sign_documents_partition", "documents", "documents", version=2
+    "signatures",
+    "webtext.signatures:sign_documents_partition",
+    "documents",
+    "documents",
+    version=2,
+    local=True,
 )
 DUPLICATES = Stage(
     "duplicates", "webtext.duplicates:find_duplicates", "documents", "documents", version=2
 )
-CORPUS = Stage("corpus", "webtext.corpus:select_corpus_partition", "documents", "documents")
+CORPUS = Stage(
+    "corpus", "webtext.corpus:select_corpus_partition", "documents", "documents", local=True
+)
 DATASET = Stage("dataset", "flows.dataset:write_dataset", "documents", "files")
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
-SHARDS = Stage("shards", "webtext.shards:pack_shards_partition", "documents", "documents")
+SHARDS = Stage(
+    "shards", "webtext.shards:pack_shards_partition", "documents", "documents", local=True
+)
 MODEL = Stage("model", "model.train:main", "steps", "steps", version=3)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"

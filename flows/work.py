@@ -30,6 +30,7 @@ from infra.environment import utc_now
 from infra.errors import ChildDied, LeaseHeld
 from infra.lease import read_holder
 from infra.manifest import InputRecord
+from infra.part_keys import find_donors, lend_part, part_keys
 from infra.parts import finished_part, publish_part, scratch_folder
 from infra.store import Artifact, drop_work, require_sizes
 from webtext.counts import Counts
@@ -52,6 +53,8 @@ class Part:
 
     name: str
     arguments: Mapping[str, Any]
+    reads: Sequence[InputRecord] = ()
+    """The outside files that it alone reads."""
 
 
 class PartSpec(BaseModel):
@@ -152,7 +155,7 @@ def make(
         session.children.check()
         try:
             with session.store.writing(artifact, session.run.run_id):
-                how = _make(session, stage, title, artifact, parts, common, run)
+                how = _make(session, stage, title, artifact, inputs, parts, common, run)
         except LeaseHeld as held:
             session.reporter.waiting(title, str(held))
             _wait(session, artifact)
@@ -173,6 +176,7 @@ def _make(
     stage: Stage,
     title: str,
     artifact: Artifact,
+    inputs: Inputs,
     parts: Sequence[Part],
     common: Mapping[str, Any],
     run: Callable[[PartSpec], dict[str, Any]] | None,
@@ -183,6 +187,8 @@ def _make(
         return "reused"
     started_at, began = utc_now(), time.monotonic()
     session.reporter.started(title, len(parts), stage.unit)
+    keys = _part_keys(stage, artifact, inputs, parts) if run is None else {}
+    lent = _lend(artifact, parts, keys)
     specs = []
     for part in parts:
         if finished_part(artifact.path, artifact.work, part.name) is not None:
@@ -195,8 +201,41 @@ def _make(
             run(spec)
     else:
         _run_parts(session, stage, title, specs)
-    _finish(session, artifact, parts, started_at, began)
+    _finish(session, artifact, parts, keys, lent, started_at, began)
     return "made"
+
+
+def _part_keys(
+    stage: Stage, artifact: Artifact, inputs: Inputs, parts: Sequence[Part]
+) -> dict[str, str]:
+    # An artifact that is given as a record alone counts by its fingerprint.
+    files = {
+        role: entry.manifest().files
+        for role, entry in inputs.items()
+        if isinstance(entry, Artifact)
+    }
+    own = {part.name: part.reads for part in parts if part.reads}
+    return part_keys(
+        artifact.identity, [part.name for part in parts], files, own, local=stage.local
+    )
+
+
+def _lend(artifact: Artifact, parts: Sequence[Part], keys: Mapping[str, str]) -> int:
+    """Take over the parts that another artifact has; gives how many."""
+    missing = [
+        part.name
+        for part in parts
+        if part.name in keys and finished_part(artifact.path, artifact.work, part.name) is None
+    ]
+    donors = find_donors(artifact.path.parent, (keys[name] for name in missing))
+    lent = 0
+    for name in missing:
+        donor = donors.get(keys[name])
+        if donor is not None:
+            record = lend_part(donor, scratch_folder(artifact.work, name))
+            publish_part(artifact.path, artifact.work, name, record)
+            lent += 1
+    return lent
 
 
 def _spec(
@@ -256,7 +295,13 @@ def _run_parts(session: Session, stage: Stage, title: str, specs: Sequence[PartS
 
 
 def _finish(
-    session: Session, artifact: Artifact, parts: Sequence[Part], started_at: str, began: float
+    session: Session,
+    artifact: Artifact,
+    parts: Sequence[Part],
+    keys: Mapping[str, str],
+    lent: int,
+    started_at: str,
+    began: float,
 ) -> None:
     records = [finished_part(artifact.path, artifact.work, part.name) for part in parts]
     done = [record for record in records if record is not None]
@@ -271,7 +316,9 @@ def _finish(
             "part_seconds": round(sum(record.seconds for record in done), 3),
             "cpu_seconds": round(sum(record.cpu_seconds for record in done), 3),
             **_peak(done),
+            **({"lent_parts": lent} if lent else {}),
         },
+        part_keys=dict(keys),
         run_id=session.run.run_id,
         prefect_flow_run_id=session.run.prefect_flow_run_id,
         started_at=started_at,

@@ -72,6 +72,16 @@ class Identity(_Record):
         )
 
 
+class Purge(_Record):
+    """A record of a WARC file that was overwritten by a tombstone."""
+
+    path: str
+    offset: int
+    length: int
+    date: str
+    reason: str
+
+
 class Maker(_Record):
     """Who made an artifact, where and with what; never part of its identity."""
 
@@ -99,6 +109,10 @@ class Manifest(_Record):
     """What the stage counted: rows_in, rows_out, losses by reason, facts."""
     partitions: tuple[dict[str, Any], ...] = ()
     """The counts of each partition, in order, where there are several."""
+    part_keys: dict[str, str] = Field(default_factory=dict)
+    """By part, the hash of all that its bytes depend on (`infra.part_keys`)."""
+    purges: tuple[Purge, ...] = ()
+    """What was overwritten since, on demand; `files` tells of the files as they are now."""
     measurements: dict[str, float] = Field(default_factory=dict)
     """Seconds and rates of this making."""
     maker: Maker

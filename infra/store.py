@@ -142,6 +142,7 @@ class Store:
         counts: dict[str, Any],
         partitions: Sequence[dict[str, Any]],
         measurements: dict[str, float],
+        part_keys: dict[str, str] | None = None,
         run_id: str,
         prefect_flow_run_id: str | None,
         started_at: str,
@@ -154,6 +155,7 @@ class Store:
             files=tuple(sorted(files, key=lambda file: file.path)),
             counts=counts,
             partitions=tuple(partitions),
+            part_keys=part_keys or {},
             measurements=measurements,
             maker=Maker(
                 run_id=run_id,

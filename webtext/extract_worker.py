@@ -75,7 +75,7 @@ class PageResult(NamedTuple):
     """What came of a page: its text and what was measured of it, or why not."""
 
     reason: str | None
-    """None, or `extraction_limit`, `extraction_failed`, `no_text`."""
+    """None, or `extraction_limit`, `extraction_failed`, `no_text`, `removed`."""
     detail: str | None = None
     text: str = ""
     title: str | None = None

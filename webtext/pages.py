@@ -1,8 +1,9 @@
 """Pages: the text of every page that was captured, or why it has none.
 
 Made from captures (with their WARC records), a partition at a time: one row for every `ok` capture,
-with what was measured of it. Pages are handled by a worker with limits (`webtext.extract_worker`);
-what a page gives depends on the page and the config alone, never on the pages before it.
+with what was measured of it. A page on the list of removals is not read: its reason is `removed`.
+Pages are handled by a worker with limits (`webtext.extract_worker`); what a page gives depends on
+the page and the config alone, never on the pages before it.
 
 Which pages become documents is decided by the next stage (`webtext.documents`), so that a filter
 can be changed without extracting anything again. Text is Unicode NFC.
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from webtext.counts import Counts, Progress
 from webtext.errors import SourceError
 from webtext.extract_worker import ExtractionWorker, PageRequest, PageResult, WorkerConfig
+from webtext.removals import RemovedPages
 from webtext.tables import PAGES, RowWriter, part_name
 from webtext.warc import read_capture
 
@@ -55,18 +57,24 @@ def extract_pages_partition(
     destination: Path,
     config: PagesConfig,
     progress: Progress,
+    links: Path | None = None,
+    removals: Path | None = None,
 ) -> Counts:
     """Make one partition of pages from the captures artifact.
+
+    With `removals`, the artifact of that name, goes `links`, whose hosts it is asked about.
 
     Raises SourceError where a table or a WARC record that the captures name cannot be read.
     """
     pages = _read_captures(captures, partition)
+    removed = _find_removed(links, removals, partition)
     facts = {"extracted": 0, "page_bytes": 0, "characters": 0, "tokens": 0}
     with (
         RowWriter(destination / "pages" / part_name(partition), PAGES) as table,
         ExtractionWorker(config) as worker,
     ):
-        for done, (page, result) in enumerate(_extract(captures, pages, worker, config), 1):
+        results = _extract(captures, pages, removed, worker, config)
+        for done, (page, result) in enumerate(results, 1):
             table.write(_page_row(page, result))
             facts["extracted"] += result.reason is None
             facts["page_bytes"] += page["payload_bytes"] or 0
@@ -78,17 +86,24 @@ def extract_pages_partition(
 
 
 def _extract(
-    captures: Path, pages: list[dict[str, Any]], worker: ExtractionWorker, config: WorkerConfig
+    captures: Path,
+    pages: list[dict[str, Any]],
+    removed: dict[bytes, str],
+    worker: ExtractionWorker,
+    config: WorkerConfig,
 ) -> Iterator[tuple[dict[str, Any], PageResult]]:
     """Every page with its result, in order; the next record is read while the worker is busy."""
     busy_with: dict[str, Any] | None = None
     for page in pages:
         too_large = page["payload_bytes"] > config.max_page_bytes
-        read = None if too_large else _read_page(captures, page)
+        takedown = removed.get(page["link_id"])
+        read = None if too_large or takedown is not None else _read_page(captures, page)
         if busy_with is not None:
             yield busy_with, worker.receive()
             busy_with = None
-        if read is None:
+        if takedown is not None:
+            yield page, PageResult("removed", takedown)
+        elif read is None:
             detail = f"page of {page['payload_bytes']} bytes, limit {config.max_page_bytes}"
             yield page, PageResult("extraction_limit", detail)
         else:
@@ -109,6 +124,21 @@ def _read_page(captures: Path, page: dict[str, Any]) -> tuple[PageRequest, bytes
         content_encoding=response.header("content-encoding"),
     )
     return request, response.payload
+
+
+def _find_removed(links: Path | None, removals: Path | None, partition: int) -> dict[bytes, str]:
+    """The links of a partition that are removed, with date and reason."""
+    removed = RemovedPages.read(removals, partition)
+    if not removed:
+        return {}
+    assert links is not None
+    path = links / "links" / part_name(partition)
+    try:
+        rows = pq.read_table(path, columns=["link_id", "host"]).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"cannot read the table {path}: {error}") from error
+    found = ((row["link_id"], removed.find(row["link_id"], row["host"])) for row in rows)
+    return {key: detail for key, detail in found if detail is not None}
 
 
 def _read_captures(captures: Path, partition: int) -> list[dict[str, Any]]:

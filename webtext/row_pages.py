@@ -18,6 +18,7 @@ from webtext.config import StageConfig
 from webtext.counts import Counts, Progress, silent
 from webtext.errors import SourceError
 from webtext.language import identify_language
+from webtext.removals import RemovedPages
 from webtext.sorting import open_sorter
 from webtext.tables import LINKS, ORIGINS, PAGES, RowWriter, part_name
 from webtext.vocabulary import count_tokens
@@ -37,8 +38,11 @@ def make_row_pages_partition(
     destination: Path,
     config: RowPagesConfig,  # noqa: ARG001  every stage has one
     progress: Progress = silent,
+    removals: Path | None = None,
 ) -> Counts:
     """Make one partition of links, pages and origins from the rows artifact.
+
+    Rows on the list of `removals`, the artifact of that name, have no text: `removed`.
 
     Raises SourceError where it holds no table.
     """
@@ -46,6 +50,7 @@ def make_row_pages_partition(
     if not files:
         raise SourceError(f"there are no rows/file-*.parquet in {rows}: read a file first")
     total = _count(files, partition)
+    removed = RemovedPages.read(removals, partition)
     facts = {"pages": 0, "characters": 0, "tokens": 0}
     done = 0
     with open_sorter(destination / "scratch") as sorter, ExitStack() as stack:
@@ -57,13 +62,14 @@ def make_row_pages_partition(
         for done, row in enumerate(_read_partition(sorter, files, partition), 1):
             if row["link_id"] != last:
                 last = row["link_id"]
-                page = _page_row(row)
+                takedown = removed.find(row["link_id"], row["host"])
+                page = _page_row(row) if takedown is None else _removed_row(row, takedown)
                 links.write(_link_row(row))
                 pages.write(page)
                 origins.write({name: row[name] for name in ORIGINS.names})
                 facts["pages"] += 1
-                facts["characters"] += page["characters"]
-                facts["tokens"] += page["tokens"]
+                facts["characters"] += page.get("characters", 0)
+                facts["tokens"] += page.get("tokens", 0)
             if done % _ROWS_A_REPORT == 0:
                 progress(done, total, pages=facts["pages"])
     progress(done, total, pages=facts["pages"])
@@ -105,6 +111,10 @@ def _link_row(row: dict[str, Any]) -> dict[str, Any]:
     names = ("link_id", "url", "host", "domain", "karma")
     link = {name: row[name] for name in names}
     return link | {"first_created_utc": row["created_utc"], "submissions": []}
+
+
+def _removed_row(row: dict[str, Any], takedown: str) -> dict[str, Any]:
+    return {"link_id": row["link_id"], "reason": "removed", "detail": takedown}
 
 
 def _page_row(row: dict[str, Any]) -> dict[str, Any]:

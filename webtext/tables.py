@@ -125,6 +125,16 @@ ROWS = pa.schema(
     ]
 )
 
+REMOVALS = pa.schema(
+    [
+        pa.field("link_id", LINK_ID),
+        pa.field("host", pa.string()),
+        pa.field("date", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("copy_of", pa.string()),
+    ]
+)
+
 ORIGINS = pa.schema(
     [
         pa.field("link_id", LINK_ID, nullable=False),
