@@ -46,6 +46,8 @@ class CardConfig(BaseModel):
     """Why a benchmark has no score, by benchmark."""
     description: str = ""
     """The profile's description of itself."""
+    removed: int = 0
+    """Documents it was trained on that are on the list of removals."""
 
 
 def write_card(
@@ -86,6 +88,7 @@ def write_card(
         notes=notes(rows),
         description=config.description,
         bias=_bias(artifacts),
+        removed=config.removed,
         fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
     )
     (destination / "README.md").write_text(text, encoding="utf-8")

@@ -124,10 +124,12 @@ def runs(
     """List runs and artifacts with state, size, age and scores. Other commands take their names."""
     from datetime import UTC, datetime
 
+    from flows.removed import mark_removed
     from flows.running import store_of
     from infra.lineage_runs import take_inventory
 
-    found = take_inventory(store_of(store), datetime.now(UTC), limit)
+    opened = store_of(store)
+    found = mark_removed(opened, take_inventory(opened, datetime.now(UTC), limit))
     if json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:

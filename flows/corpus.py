@@ -124,8 +124,7 @@ def _crawled_pages(run: Session) -> Iterator[Artifact]:
     yield links
     captures = _crawl(run, sources, links, parts)
     yield captures
-    removals = removals_input(run)
-    inputs: Inputs = {"captures": captures, **removals, **({"links": links} if removals else {})}
+    inputs: Inputs = {"captures": captures, **removals_input(run, links)}
     yield make(run, stages.PAGES, profile.pages, inputs, parts, {})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from flows import stages
 from flows.card import CardConfig
+from flows.removed import removed_documents
 from flows.session import Session
 from flows.work import make, whole
 
@@ -18,7 +19,11 @@ def card_artifact(
     card = make(
         run,
         stages.CARD,
-        CardConfig(missing=dict(missing), description=run.profile.description),
+        CardConfig(
+            missing=dict(missing),
+            description=run.profile.description,
+            removed=removed_documents(run.store, run.store.find(made[stages.SHARDS.name])),
+        ),
         {role: [run.store.find(made[role]).as_input(role)] for role in artifacts},
         whole(),
         {

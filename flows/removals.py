@@ -16,6 +16,7 @@ from pathlib import Path
 from flows import stages
 from flows.session import Session
 from flows.work import make, whole
+from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact
 from webtext.removals import Removal, RemovalsConfig, read_removals
@@ -23,8 +24,10 @@ from webtext.removals import Removal, RemovalsConfig, read_removals
 LIST_NAME = "removals.jsonl"
 
 
-def removals_input(run: Session) -> dict[str, Artifact]:
+def removals_input(run: Session, links: Artifact | None = None) -> dict[str, Artifact]:
     """The `removals` artifact of a run under that role; nothing where nothing was ever removed.
+
+    With `links`, what is removed by domain is resolved to links.
 
     Raises:
         SourceError: the list was damaged.
@@ -32,11 +35,16 @@ def removals_input(run: Session) -> dict[str, Artifact]:
     path = run.store.root / LIST_NAME
     if not path.is_file() or not path.stat().st_size:
         return {}
+    inputs: dict[str, Artifact | Sequence[InputRecord]] = {
+        "list": [describe_source(run.store.root, "list", path)]
+    }
+    if links is not None:
+        inputs["links"] = links
     dealt = make(
         run,
         stages.REMOVALS,
         RemovalsConfig(partitions=run.profile.partitions),
-        {"list": [describe_source(run.store.root, "list", path)]},
+        inputs,
         whole(),
         {"list_file": str(path)},
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows import stages
-from flows.removals import append_removals, listed_removals
+from flows.removals import append_removals
+from flows.removed import input_of, named_documents
 from infra.errors import StoreError
 from infra.lease import lease
 from infra.lineage_tables import find_rows, read_columns
@@ -16,7 +17,7 @@ from infra.parts import describe_file
 from infra.store import Artifact, Store, drop_work
 from webtext.removals import Removal, RemovedPages, make_removal
 from webtext.tables import part_name
-from webtext.urls import NormalisedUrl, link_partition, normalise_url
+from webtext.urls import link_partition
 from webtext.warc_purge import is_tombstone, purge_record
 
 
@@ -84,9 +85,9 @@ def remove(store: Store, asked: Sequence[Removal], *, promote_copies: bool) -> l
 
 def reach(store: Store, corpus: Artifact, removals: Sequence[Removal]) -> Reached:
     """What removals reach in a corpus."""
-    documents = _input(store, corpus, stages.DOCUMENTS.name)
-    duplicates = _input(store, corpus, stages.DUPLICATES.name)
-    found = dict(_named(documents.path / "documents", removals))
+    documents = input_of(store, corpus, stages.DOCUMENTS.name)
+    duplicates = input_of(store, corpus, stages.DUPLICATES.name)
+    found = dict(named_documents(documents.path / "documents", removals))
     table = read_columns(
         duplicates.path / "duplicates" / "duplicates.parquet", ["link_id", "survivor_link_id"]
     ).to_pylist()
@@ -111,7 +112,7 @@ def purge(store: Store, removals: Sequence[Removal]) -> tuple[int, int]:
     purged = shared = 0
     for artifact in store.finished():
         if artifact.stage == stages.CAPTURES.name:
-            links = _input(store, artifact, stages.LINKS.name)
+            links = input_of(store, artifact, stages.LINKS.name)
             with lease(artifact.work, "purge"):
                 done, left = _purge_captures(artifact, links.path, removals)
             drop_work(artifact)
@@ -178,18 +179,6 @@ def _asked(links: Path, removals: Sequence[Removal], partition: int) -> dict[byt
     return {key: told for key, told in found.items() if told is not None}
 
 
-def _named(table: Path, removals: Sequence[Removal]) -> Iterator[tuple[bytes, str]]:
-    """The documents of a table that removals name: key and URL."""
-    count = len(list(table.glob("part-*.parquet")))
-    removed = RemovedPages.of(removals)
-    for partition in sorted({link_partition(one.site(), count) for one in removals}):
-        for row in read_columns(table / part_name(partition), ["link_id", "url"]).to_pylist():
-            known = normalise_url(row["url"])
-            host = known.host if isinstance(known, NormalisedUrl) else ""
-            if removed.find(row["link_id"], host) is not None:
-                yield row["link_id"], row["url"]
-
-
 def _urls(documents: Path, keys: Sequence[bytes]) -> dict[bytes, str]:
     return {
         row["link_id"]: row["url"]
@@ -200,17 +189,3 @@ def _urls(documents: Path, keys: Sequence[bytes]) -> dict[bytes, str]:
 
 def _corpora(store: Store) -> list[Artifact]:
     return [artifact for artifact in store.finished() if artifact.stage == stages.CORPUS.name]
-
-
-def _input(store: Store, artifact: Artifact, role: str) -> Artifact:
-    entry = next(entry for entry in artifact.identity.inputs if entry.role == role)
-    return store.find(entry.fingerprint)
-
-
-def removed_documents(store: Store, shards: Artifact) -> int:
-    """How many documents that a shards artifact has for training are on the list of removals."""
-    removals = listed_removals(store.root)
-    if not removals:
-        return 0
-    corpus = _input(store, shards, stages.CORPUS.name)
-    return sum(1 for _ in _named(corpus.path / "train", removals))

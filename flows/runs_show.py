@@ -47,7 +47,7 @@ def _artifacts(rows: Iterable[ArtifactRow]) -> Table:
     table.add_column("made by")
     for row in rows:
         table.add_row(
-            escape(row.artifact), _state(row.state), _duration(row.age_s), _megabytes(row.bytes),
+            escape(row.artifact), _state_of(row), _duration(row.age_s), _megabytes(row.bytes),
             f"{row.runs}", row.run or "",
         )  # fmt: skip
     return table
@@ -72,6 +72,12 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
     for heading in right:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _state_of(row: ArtifactRow) -> str:
+    if row.removed_documents:
+        return f"[red]read {row.removed_documents:,} removed documents[/]"
+    return _state(row.state)
 
 
 def _state(state: str) -> str:

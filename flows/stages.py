@@ -26,6 +26,8 @@ class Stage:
     """Whether the function goes on from what a killed attempt left."""
     local: bool = False
     """Whether a part reads, of what is partitioned, its own partition alone."""
+    optional: tuple[str, ...] = ()
+    """Roles in which a table without rows is the same to a part as none."""
 
 
 DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
@@ -35,7 +37,12 @@ SUBMISSIONS = Stage(
 HUB = Stage("hub", "webtext.hub:download_files", "files", "bytes", resumable=True)
 ROWS = Stage("rows", "webtext.rows:read_row_file", "rows", "bytes")
 ROW_PAGES = Stage(
-    "row-pages", "webtext.row_pages:make_row_pages_partition", "rows", "rows", local=True
+    "row-pages",
+    "webtext.row_pages:make_row_pages_partition",
+    "rows",
+    "rows",
+    local=True,
+    optional=("removals",),
 )
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
 REMOVALS = Stage("removals", "webtext.removals:deal_removals", "removals", "removals")
@@ -49,7 +56,14 @@ CAPTURES = Stage(
     resumable=True,
     local=True,
 )
-PAGES = Stage("pages", "webtext.pages:extract_pages_partition", "pages", "pages", local=True)
+PAGES = Stage(
+    "pages",
+    "webtext.pages:extract_pages_partition",
+    "pages",
+    "pages",
+    local=True,
+    optional=("removals",),
+)
 DOCUMENTS = Stage(
     "documents",
     "webtext.documents:filter_documents_partition",

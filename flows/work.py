@@ -215,8 +215,9 @@ def _part_keys(
         if isinstance(entry, Artifact)
     }
     own = {part.name: part.reads for part in parts if part.reads}
+    names = [part.name for part in parts]
     return part_keys(
-        artifact.identity, [part.name for part in parts], files, own, local=stage.local
+        artifact.identity, names, files, own, local=stage.local, optional=stage.optional
     )
 
 

@@ -53,6 +53,8 @@ class ArtifactRow(Answer):
     runs: int
     """Runs that made or reused it."""
     scores: tuple[ScoreLine, ...]
+    removed_documents: int = 0
+    """Documents that it was trained on and that are on the list of removals since."""
 
 
 class Inventory(Answer):

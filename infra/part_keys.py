@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,7 @@ def part_keys(
     own: Mapping[str, Sequence[InputRecord]],
     *,
     local: bool,
+    optional: Collection[str] = (),
 ) -> dict[str, str]:
     """The key of each part.
 
@@ -56,11 +57,14 @@ def part_keys(
         files: by role, the files of the artifacts that it is made from.
         own: by part, what it alone reads of the inputs in its roles.
         local: whether a part reads, of what is partitioned, its own partition alone.
+        optional: roles in which a table without rows is the same as none.
     """
     shared: list[Read] = []
     numbered: dict[int, list[Read]] = {}
     for role, records in sorted(files.items()):
         for file in records:
+            if role in optional and file.rows == 0:
+                continue
             number = _partition_of(file.path) if local else None
             read = (role, file.path, file.sha256)
             (shared if number is None else numbered.setdefault(number, [])).append(read)

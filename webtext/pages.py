@@ -57,17 +57,16 @@ def extract_pages_partition(
     destination: Path,
     config: PagesConfig,
     progress: Progress,
-    links: Path | None = None,
     removals: Path | None = None,
 ) -> Counts:
     """Make one partition of pages from the captures artifact.
 
-    With `removals`, the artifact of that name, goes `links`, whose hosts it is asked about.
+    Pages on the list of `removals`, the artifact of that name, are not read.
 
     Raises SourceError where a table or a WARC record that the captures name cannot be read.
     """
     pages = _read_captures(captures, partition)
-    removed = _find_removed(links, removals, partition)
+    removed = RemovedPages.read(removals, partition)
     facts = {"extracted": 0, "page_bytes": 0, "characters": 0, "tokens": 0}
     with (
         RowWriter(destination / "pages" / part_name(partition), PAGES) as table,
@@ -88,7 +87,7 @@ def extract_pages_partition(
 def _extract(
     captures: Path,
     pages: list[dict[str, Any]],
-    removed: dict[bytes, str],
+    removed: RemovedPages,
     worker: ExtractionWorker,
     config: WorkerConfig,
 ) -> Iterator[tuple[dict[str, Any], PageResult]]:
@@ -96,7 +95,7 @@ def _extract(
     busy_with: dict[str, Any] | None = None
     for page in pages:
         too_large = page["payload_bytes"] > config.max_page_bytes
-        takedown = removed.get(page["link_id"])
+        takedown = removed.find(page["link_id"])
         read = None if too_large or takedown is not None else _read_page(captures, page)
         if busy_with is not None:
             yield busy_with, worker.receive()
@@ -124,21 +123,6 @@ def _read_page(captures: Path, page: dict[str, Any]) -> tuple[PageRequest, bytes
         content_encoding=response.header("content-encoding"),
     )
     return request, response.payload
-
-
-def _find_removed(links: Path | None, removals: Path | None, partition: int) -> dict[bytes, str]:
-    """The links of a partition that are removed, with date and reason."""
-    removed = RemovedPages.read(removals, partition)
-    if not removed:
-        return {}
-    assert links is not None
-    path = links / "links" / part_name(partition)
-    try:
-        rows = pq.read_table(path, columns=["link_id", "host"]).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
-    found = ((row["link_id"], removed.find(row["link_id"], row["host"])) for row in rows)
-    return {key: detail for key, detail in found if detail is not None}
 
 
 def _read_captures(captures: Path, partition: int) -> list[dict[str, Any]]:

@@ -97,22 +97,31 @@ def read_removals(path: Path) -> list[Removal]:
 
 
 def deal_removals(
-    *, list_file: Path, destination: Path, config: RemovalsConfig, progress: Progress = silent
+    *,
+    list_file: Path,
+    destination: Path,
+    config: RemovalsConfig,
+    links: Path | None = None,
+    progress: Progress = silent,
 ) -> Counts:
-    """Write `removals/part-NNNNN.parquet` for every partition, and the list beside them.
+    """Write `removals/part-NNNNN.parquet` for every partition.
 
-    Raises SourceError where the list cannot be read.
+    With `links`, the artifact of that name, domains and hosts become the links that they have in
+    it. A partition that nothing is removed from has an empty table. Raises SourceError where the
+    list or a table cannot be read.
     """
     removals = read_removals(list_file)
-    dealt: list[list[dict[str, Any]]] = [[] for _ in range(config.partitions)]
+    dealt: list[list[Removal]] = [[] for _ in range(config.partitions)]
     for removal in removals:
-        dealt[link_partition(removal.site(), config.partitions)].append(_row(removal))
-    for partition, rows in enumerate(dealt):
+        dealt[link_partition(removal.site(), config.partitions)].append(removal)
+    for partition, mine in enumerate(dealt):
+        rows = [_row(one) for one in mine]
+        if links is not None and rows:
+            rows = _rows_of_links(links, partition, RemovedPages.of(mine))
         # The first of several removals of one thing tells when and why it went.
         once = {(row["link_id"], row["host"]): row for row in reversed(rows)}
         ordered = sorted(once.values(), key=lambda row: (row["link_id"] or b"", row["host"] or ""))
         write_rows(destination / "removals" / part_name(partition), REMOVALS, ordered)
-    (destination / "removals.jsonl").write_bytes(list_file.read_bytes())
     progress(len(removals), len(removals))
     return Counts(rows_in=len(removals), rows_out=len(removals))
 
@@ -120,6 +129,7 @@ def deal_removals(
 def _row(removal: Removal) -> dict[str, Any]:
     return {
         "link_id": link_id(removal.url) if removal.url else None,
+        "url": removal.url,
         "host": removal.domain,
         "date": removal.date,
         "reason": removal.reason,
@@ -127,20 +137,27 @@ def _row(removal: Removal) -> dict[str, Any]:
     }
 
 
+def _rows_of_links(links: Path, partition: int, removed: "RemovedPages") -> list[dict[str, Any]]:
+    path = links / "links" / part_name(partition)
+    try:
+        rows = pq.read_table(path, columns=["link_id", "url", "host"]).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"cannot read the table {path}: {error}") from error
+    found = ((row, removed.row_of(row["link_id"], row["host"])) for row in rows)
+    return [{**one, **row, "host": None} for row, one in found if one is not None]
+
+
 class RemovedPages:
     """What is removed, asked for each link; by default nothing is."""
 
     def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
-        self._pages: dict[bytes, str] = {}
-        self._hosts: dict[str, str] = {}
+        self._pages: dict[bytes, dict[str, Any]] = {}
+        self._hosts: dict[str, dict[str, Any]] = {}
         for row in rows:
-            told = f"{row['date']}: {row['reason']}"
-            if row["copy_of"]:
-                told += f" (a copy of {row['copy_of']})"
             if row["link_id"] is not None:
-                self._pages.setdefault(row["link_id"], told)
+                self._pages.setdefault(row["link_id"], row)
             else:
-                self._hosts.setdefault(row["host"], told)
+                self._hosts.setdefault(row["host"], row)
 
     @classmethod
     def of(cls, removals: Iterable[Removal]) -> Self:
@@ -155,11 +172,16 @@ class RemovedPages:
         """
         return cls(_read(artifact, partition) if artifact is not None else ())
 
-    def __bool__(self) -> bool:
-        return bool(self._pages or self._hosts)
-
-    def find(self, key: bytes, host: str) -> str | None:
+    def find(self, key: bytes, host: str = "") -> str | None:
         """Date and reason, where a link is removed; `host` is that of its URL."""
+        row = self.row_of(key, host)
+        if row is None:
+            return None
+        copy = f" (a copy of {row['copy_of']})" if row["copy_of"] else ""
+        return f"{row['date']}: {row['reason']}{copy}"
+
+    def row_of(self, key: bytes, host: str) -> dict[str, Any] | None:
+        """The row that removes a link."""
         found = self._pages.get(key)
         if found is not None or not self._hosts:
             return found

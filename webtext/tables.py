@@ -128,6 +128,7 @@ ROWS = pa.schema(
 REMOVALS = pa.schema(
     [
         pa.field("link_id", LINK_ID),
+        pa.field("url", pa.string()),
         pa.field("host", pa.string()),
         pa.field("date", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),

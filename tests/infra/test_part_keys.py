@@ -62,6 +62,18 @@ def test_a_stage_that_looks_across_changes_as_a_whole() -> None:
     assert changed(before, after) == list(PARTS)
 
 
+def test_an_empty_table_in_an_optional_role_is_none() -> None:
+    def of(**roles: list[FileRecord]) -> dict[str, str]:
+        return part_keys(identity(), PARTS, roles, {}, local=True, optional=("removals",))
+
+    empty = [one.model_copy(update={"rows": 0}) for one in table("e", "e", "e")]
+    filled = [*empty[:2], empty[2].model_copy(update={"rows": 1, "sha256": "f" * 64})]
+    before = of(pages=table("a", "b", "c"))
+    assert before == of(pages=table("a", "b", "c"), removals=empty)
+    assert changed(before, of(pages=table("a", "b", "c"), removals=filled)) == [PARTS[2]]
+    assert before != of(pages=table("a", "b", "c"), other=empty)
+
+
 def test_shards_and_records_belong_to_their_partition() -> None:
     def files(content: str) -> dict:
         names = ("train/shard-00001-000.npy", "train/shard-00001-001.npy")

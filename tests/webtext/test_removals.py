@@ -74,6 +74,7 @@ def test_the_list_is_dealt_as_links_are(tmp_path: Path) -> None:
     assert sum(map(len, tables)) == 3
     row = next(r for r in tables[link_partition("a.example", 16)] if r["link_id"])
     assert (row["date"], row["reason"]) == ("2026-11-25", "asked for")
+    assert row["url"] == "http://a.example/1"
     removed = RemovedPages.read(tmp_path / "out", link_partition("b.example", 16))
     assert removed.find(b"x", "blog.b.example")
     row_url = removals[2].url or ""
