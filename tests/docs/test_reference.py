@@ -20,6 +20,8 @@ SCHEMAS = {
     "links": tables.LINKS,
     "captures": tables.CAPTURES,
     "pages": tables.PAGES,
+    "rows": tables.ROWS,
+    "removals": tables.REMOVALS,
     "documents": tables.DOCUMENTS,
     "attributes": tables.ATTRIBUTES,
     "signatures": tables.signatures_schema(112),
