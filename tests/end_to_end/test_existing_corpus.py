@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from infra.store import Store
 from tests.end_to_end.conftest import TINY, digests, last_run, webtext
 from tests.hub_server import COMMIT, Hub, hub_running
 from webtext.tables import DOCUMENTS
+
+READ_CROISSANT = """
+import json, mlcroissant
+described = mlcroissant.Dataset(jsonld="croissant.json")
+assert not described.metadata.ctx.issues.errors
+print(json.dumps(sorted(one["train/text"].decode() for one in described.records("train"))))
+"""
 
 TOPICS = ("rivers", "engines", "gardens", "planets", "bridges", "markets", "letters", "winters")
 
@@ -113,15 +121,12 @@ def test_the_data_set_opens_and_describes_itself(
     assert loaded["train"].num_rows == expected["train_documents"]
     assert loaded["validation"].num_rows == expected["validation_documents"]
 
-    logging.disable()  # its absl handler writes to a stream that pytest has closed
-    import mlcroissant
-
-    monkeypatch.chdir(folder)
-    described = mlcroissant.Dataset(jsonld="croissant.json")
-    logging.disable(logging.NOTSET)
-    assert not described.metadata.ctx.issues.errors
-    texts = sorted(record["train/text"].decode() for record in described.records("train"))
-    assert texts == sorted(loaded["train"]["text"])
+    # In a process of its own: it sets up logging that outlives the streams of a test.
+    read = subprocess.run(
+        [sys.executable, "-c", READ_CROISSANT], cwd=folder, capture_output=True, text=True
+    )
+    assert read.returncode == 0, read.stderr
+    assert json.loads(read.stdout) == sorted(loaded["train"]["text"])
 
 
 @pytest.mark.slow

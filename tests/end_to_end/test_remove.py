@@ -16,6 +16,7 @@ from webtext.urls import link_partition
 
 PARTITIONS = 64
 GONE = "site7.example"
+pytestmark = pytest.mark.slow
 Taken = tuple[Store, set[str], Ended, list[str]]
 
 
