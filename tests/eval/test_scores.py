@@ -300,3 +300,50 @@ def test_columns_and_benchmarks_belong_together() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         EvalConfig.model_validate(wrong)
+
+
+LINE_FILES: dict[Benchmark, str] = {
+    "lambada": "lambada_test.jsonl",
+    "cbt_cn": "cbtest_CN_valid_2000ex.txt",
+    "wikitext2": "wikitext-2/wiki.test.tokens",
+    "ptb": "ptb.test.txt",
+    "wikitext103": "wikitext-103/wiki.test.tokens",
+    "1bw": "news.en.heldout-00000-of-00050",
+}
+
+
+@pytest.mark.parametrize("benchmark", LINE_FILES)
+def test_marks_and_carriage_returns_change_no_score(
+    folder: Path, tmp_path: Path, benchmark: Benchmark
+) -> None:
+    plain = score(UniformScorer(), benchmark, folder, tmp_path / "out", QUICK)
+    path = folder / LINE_FILES[benchmark]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    marked = score(UniformScorer(), benchmark, folder, tmp_path / "out", QUICK)
+    assert [found.value for found in marked] == [found.value for found in plain]
+    assert all("byte-order mark dropped" in found.data.treatment for found in marked)
+    assert all("CRLF read as LF" in found.data.treatment for found in marked)
+
+
+FILES: dict[Benchmark, str] = {
+    **LINE_FILES,
+    "cbt_ne": "cbtest_NE_valid_2000ex.txt",
+    "enwik8": "enwik8",
+    "text8": "text8",
+}
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_broken_utf8_and_empty_files_are_errors(
+    folder: Path, tmp_path: Path, benchmark: Benchmark
+) -> None:
+    path = folder / FILES[benchmark]
+    path.write_bytes(b"words \xff words and more\n")
+    with pytest.raises(BenchmarkError, match="is not UTF-8: byte 0xff at offset 6"):
+        score(UniformScorer(), benchmark, folder, tmp_path / "out", QUICK)
+    # enwik8 and text8 are measured by the byte: there a mark is content.
+    mark_alone = () if benchmark in {"enwik8", "text8"} else (b"\xef\xbb\xbf\r\n",)
+    for empty in (b"", b"\n\n", *mark_alone):
+        path.write_bytes(empty)
+        with pytest.raises(BenchmarkError):
+            score(UniformScorer(), benchmark, folder, tmp_path / "out", QUICK)
