@@ -108,4 +108,5 @@ def _round_ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     size = next(power * m for m in (1, 2, 5, 10) if power * m * _TICKS >= span)
     first = math.floor(low / size)
-    return [round(size * (first + i), 10) for i in range(math.ceil(high / size) - first + 1)]
+    count = max(math.ceil(high / size) - first, 1)  # a single value needs two ticks as well
+    return [round(size * (first + i), 10) for i in range(count + 1)]

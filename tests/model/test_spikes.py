@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +19,11 @@ from model.schedule import learning_rate_at
 from model.sequences import Order, Shards, sequences_of_step
 from model.spikes import SpikeWatch, refused_at_end
 from model.trace import read_steps
-from tests.model.nursery import Nursery, open_nursery
+from tests.model.nursery import Nursery
 from tests.model.test_train import kill_and_resume
 from tests.model.trainings import CONTEXT, files_of, make_spec
 
 Action = Literal["record", "skip", "roll_back"]
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with open_nursery(tmp_path_factory.mktemp("nursery") / "log") as nursery:
-        yield nursery
 
 
 def steady(count: int = 10, **changes: Any) -> SpikeWatch:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,16 +20,10 @@ from model.launch import (
     saved_steps,
 )
 from model.trace import read_steps
-from tests.model.nursery import Nursery, open_nursery, wait_for_step
+from tests.model.nursery import Nursery, wait_for_step
 from tests.model.trainings import files_of, make_spec, start, write_shards
 
 LIMIT_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with open_nursery(tmp_path_factory.mktemp("nursery") / "log") as nursery:
-        yield nursery
 
 
 def outcome_of(spec: TrainSpec) -> Outcome:

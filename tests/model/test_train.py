@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from model.export import import_model
 from model.launch import EXIT_MISTAKE, EXIT_STOPPED, launch_command, read_outcome
 from model.sequences import Shards
 from model.trace import read_steps
-from tests.model.nursery import Nursery, open_nursery, wait_for_step
+from tests.model.nursery import Nursery, wait_for_step
 from tests.model.trainings import (
     CONTEXT,
     files_of,
@@ -27,12 +26,6 @@ from tests.model.trainings import (
     start,
     write_spec,
 )
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with open_nursery(tmp_path_factory.mktemp("nursery") / "log") as nursery:
-        yield nursery
 
 
 @pytest.fixture(scope="module")
