@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import jinja2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +25,7 @@ from flows import stages
 from flows.bias_show import bias_markdown
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
+from flows.markdown import template
 from infra.lineage import upstream
 from infra.manifest import Manifest
 from infra.store import Store, open_artifact
@@ -33,7 +33,6 @@ from model.config import VOCABULARY, ModelConfig, TrainConfig
 from webtext.counts import Progress
 from webtext.s_curve import s_curve_markdown
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _TOP_DOMAINS = 20
 
 
@@ -81,7 +80,7 @@ def write_card(
     values = _training(manifests["model"], artifacts["model"])
     network: ModelConfig = values["network"]
     rows = table_rows(scores, missing=config.missing, parameters=network.parameters)
-    text = _template().render(
+    text = template("card.md.j2").render(
         **values,
         **_corpus(manifests, artifacts),
         rows=rows,
@@ -182,31 +181,3 @@ def _copy_model(model: Path, destination: Path) -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  Markdown; what crawled text goes in is made safe by `inline`
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["inline"] = inline
-    environment.filters["score"] = _score
-    return environment.get_template("card.md.j2")
-
-
-def inline(text: str) -> str:
-    """A foreign string as plain text inside a Markdown table."""
-    return "".join(
-        letter if letter.isalnum() or letter in " .,:;()%/_-" else "?" for letter in str(text)
-    )
-
-
-def _score(value: float) -> str:
-    from eval.table import format_score
-
-    return format_score(value)

@@ -417,8 +417,8 @@ def generate(
 
 
 register_features(app)
-register_bias(app, lambda *options, flow: in_flow(Options(*options), flow))
-register_overlap(app, lambda *options, flow: in_flow(Options(*options), flow))
+register_bias(app)
+register_overlap(app)
 
 
 @app.command

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from flows.cli_overlap import (
+from flows.cli_options import (
     DebugOption,
+    JsonOption,
+    Options,
     ProfileOption,
-    RunInFlow,
     SetOption,
     StoreOption,
     WorkersOption,
+    in_flow,
 )
 from flows.terminal import console
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from flows.profile import Profile
 
 
-def register_bias(app: App, run_in_flow: RunInFlow) -> None:
+def register_bias(app: App) -> None:
     """Add the command to the command line."""
 
     @app.command
@@ -36,7 +38,7 @@ def register_bias(app: App, run_in_flow: RunInFlow) -> None:
         pairs: Annotated[
             Path | None, Parameter(help="A set of pairs of sentences of your own (TOML).")
         ] = None,
-        json: Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")] = False,
+        json: JsonOption = False,
         store: StoreOption = None,
         workers: WorkersOption = None,
         set_: SetOption = (),
@@ -58,7 +60,7 @@ def register_bias(app: App, run_in_flow: RunInFlow) -> None:
 
             return bias_flow(settings, model, occupations or OCCUPATIONS, pairs or PAIRS)
 
-        settings, made = run_in_flow(profile, set_, store, workers, {}, flow=flow)
+        settings, made = in_flow(Options(profile, set_, store, workers, {}), flow)
         from eval.bias import read_bias
         from flows.bias_show import print_bias
 

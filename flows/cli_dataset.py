@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.cli_options import DebugOption, StoreRequired
+
 
 def register_dataset(app: App) -> None:
     """Register the commands of this module."""
@@ -18,13 +20,11 @@ def push(
     repository: str,
     dataset: str = "dataset",
     *,
-    store: Annotated[
-        Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
-    ] = Path("runs"),
+    store: StoreRequired = Path("runs"),
     public: Annotated[
         bool, Parameter(help="Open the repository to all, where it is made.", negative="")
     ] = False,
-    debug: Annotated[bool, Parameter(help="Show tracebacks.", negative="")] = False,  # noqa: ARG001
+    debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Push a corpus to a hub as a data set with its card. The token is read from HF_TOKEN.
 

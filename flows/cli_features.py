@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from flows.cli_options import DebugOption, StoreRequired
+
 if TYPE_CHECKING:
     from model.features import FeatureCounts
 
@@ -33,12 +35,8 @@ def features(
         Parameter(help="A state for each token, the last token's, or the mean of a text's."),
     ] = "none",
     device: Annotated[str, Parameter(help="cpu or cuda.")] = "cpu",
-    store: Annotated[
-        Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
-    ] = Path("runs"),
-    debug: Annotated[  # noqa: ARG001  read by `main`
-        bool, Parameter(name="--debug", help="Show tracebacks.", negative="")
-    ] = False,
+    store: StoreRequired = Path("runs"),
+    debug: DebugOption = False,  # noqa: ARG001  read by `main`
 ) -> None:
     """Write a model's last hidden states of texts, as `transformers`' GPT2Model gives them.
 

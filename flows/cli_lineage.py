@@ -8,13 +8,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from flows.cli_options import DebugOption, JsonOption, StoreRequired
 from flows.terminal import console
 
-StoreRequired = Annotated[
-    Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
-]
-JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
-DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
 RunOption = Annotated[
     str | None,
     Parameter(name="--run", help="Which build: a run, or an artifact of it. Default: the newest."),

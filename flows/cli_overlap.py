@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from flows.cli_options import (
+    DebugOption,
+    JsonOption,
+    Options,
+    ProfileOption,
+    SetOption,
+    StoreOption,
+    WorkersOption,
+    in_flow,
+)
 from flows.terminal import console
 
 if TYPE_CHECKING:
     from flows.profile import Profile
 
-ProfileOption = Annotated[
-    str, Parameter(name=["--profile", "-p"], help="A profile's TOML file, or its name: demo, ...")
-]
-StoreOption = Annotated[
-    Path | None,
-    Parameter(name=["--store", "-s"], help="Folder of artifacts and runs. Default: runs"),
-]
-SetOption = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--set",
-        help="Change a setting of the profile, for example overlap.ngram_words=13.",
-        negative="",
-    ),
-]
-WorkersOption = Annotated[
-    int | None, Parameter(name=["--workers", "-w"], help="Partitions worked on at once.")
-]
-DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
 
-
-class RunInFlow(Protocol):
-    """Runs a flow by the command line's options: a profile, settings, a store, workers, inputs."""
-
-    def __call__(
-        self,
-        profile: str,
-        assignments: tuple[str, ...],
-        store: Path | None,
-        workers: int | None,
-        inputs: dict[str, Any],
-        /,
-        *,
-        flow: Callable[[Profile], dict[str, str]],
-    ) -> tuple[Profile, dict[str, str]]:
-        """The profile with what the options change, and the labels of what was made."""
-
-
-def register_overlap(app: App, run_in_flow: RunInFlow) -> None:
+def register_overlap(app: App) -> None:
     """Add the command to the command line."""
 
     @app.command
@@ -70,7 +42,7 @@ def register_overlap(app: App, run_in_flow: RunInFlow) -> None:
         documents: Annotated[
             int, Parameter(help="Overlapping documents to name for each benchmark.")
         ] = 3,
-        json: Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")] = False,
+        json: JsonOption = False,
         store: StoreOption = None,
         workers: WorkersOption = None,
         set_: SetOption = (),
@@ -91,8 +63,8 @@ def register_overlap(app: App, run_in_flow: RunInFlow) -> None:
 
             return overlap_flow(settings, trained)
 
-        inputs = {"benchmarks": benchmarks}
-        settings, made = run_in_flow(profile, set_, store, workers, inputs, flow=flow)
+        options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
+        settings, made = in_flow(options, flow)
         from flows.overlap_show import overlap_json, print_overlap
 
         root = settings.runtime.store

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.cli_options import DebugOption, StoreRequired
+
 
 def register_remove(app: App) -> None:
     """Register the commands of this module."""
@@ -31,10 +33,8 @@ def remove(
     purge: Annotated[
         bool, Parameter(help="Overwrite their records in the WARC files, too.", negative="")
     ] = False,
-    store: Annotated[
-        Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
-    ] = Path("runs"),
-    debug: Annotated[bool, Parameter(help="Show tracebacks.", negative="")] = False,  # noqa: ARG001
+    store: StoreRequired = Path("runs"),
+    debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Take pages down: the next run leaves them out, and makes only what they touched anew.
 

@@ -11,26 +11,23 @@ or from which paths it was made. Runs in a child process, without Prefect.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from pydantic import BaseModel, ConfigDict
 
 from flows import stages
-from flows.card import inline, top_domains
+from flows.card import top_domains
 from flows.croissant import croissant
 from flows.fields import FIELDS
 from flows.funnel import funnel_rows
+from flows.markdown import template
+from infra.files import link_or_copy
 from infra.manifest import Manifest
 from webtext.corpus import SPLITS
 from webtext.counts import Progress
 from webtext.s_curve import s_curve_markdown
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 class DatasetConfig(BaseModel):
@@ -63,10 +60,14 @@ def write_dataset(
     manifests = {role: Manifest.read(folder) for role, folder in sorted(artifacts.items())}
     corpus = manifests[stages.CORPUS.name]
     for done, record in enumerate(corpus.files, 1):
-        _link(artifacts[stages.CORPUS.name] / record.path, destination / "data" / record.path)
+        link_or_copy(
+            artifacts[stages.CORPUS.name] / record.path, destination / "data" / record.path
+        )
         progress(done, len(corpus.files))
     values = _values(manifests, artifacts[stages.CORPUS.name], config)
-    (destination / "README.md").write_text(_template().render(**values), encoding="utf-8")
+    (destination / "README.md").write_text(
+        template("dataset.md.j2").render(**values), encoding="utf-8"
+    )
     described = croissant(
         name=f"webtext-{corpus.fingerprint[:12]}",
         description=values["summary"],
@@ -78,14 +79,6 @@ def write_dataset(
     text = json.dumps(described, indent=2, ensure_ascii=False)
     (destination / "croissant.json").write_text(text + "\n", encoding="utf-8")
     return {"documents": corpus.counts["rows_out"]}
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
 
 
 def _values(
@@ -166,17 +159,3 @@ def size_category(documents: int) -> str:
         if documents < 1000 * 10**place:
             return f"n<{name}" if place == 0 else f"{names[place - 1]}<n<{name}"
     return "n>1T"
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  Markdown; what crawled text goes in is made safe by `inline`
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["inline"] = inline
-    return environment.get_template("dataset.md.j2")

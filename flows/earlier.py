@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.work import Inputs
 from infra.errors import StoreError
+from infra.lineage import input_of
 from infra.store import Artifact, Store
 
 _UPSTREAM = {"corpus": "duplicates", "duplicates": "signatures", "signatures": "documents"}
@@ -49,7 +50,6 @@ def _chain(store: Store, reference: str) -> dict[str, Artifact]:
     chain = {artifact.stage: artifact}
     while artifact.stage in _UPSTREAM:
         role = _UPSTREAM[artifact.stage]
-        made_from = next(entry for entry in artifact.identity.inputs if entry.role == role)
-        artifact = store.find(made_from.fingerprint)
+        artifact = input_of(store, artifact, role)
         chain[role] = artifact
     return chain

@@ -57,14 +57,14 @@ def listed_removals(root: Path) -> list[Removal]:
     return read_removals(path) if path.is_file() else []
 
 
-def append_removals(root: Path, removals: Sequence[Removal]) -> int:
-    """Add to the store's list what is not on it yet; gives how many that were."""
+def append_removals(root: Path, removals: Sequence[Removal]) -> None:
+    """Add to the store's list what is not on it yet."""
     with (root / LIST_NAME).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         known = {(one.url, one.domain) for one in listed_removals(root)}
-        new = [one for one in removals if (one.url, one.domain) not in known]
-        for removal in {(one.url, one.domain): one for one in reversed(new)}.values():
-            file.write(removal.model_dump_json(exclude_none=True).encode() + b"\n")
+        for removal in removals:
+            if (removal.url, removal.domain) not in known:
+                known.add((removal.url, removal.domain))
+                file.write(removal.model_dump_json(exclude_none=True).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    return len({(one.url, one.domain) for one in new})

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows import stages
 from flows.removals import append_removals
-from flows.removed import input_of, named_documents
+from flows.removed import named_documents
 from infra.errors import StoreError
 from infra.lease import lease
+from infra.lineage import input_of
 from infra.lineage_tables import find_rows, read_columns
 from infra.manifest import Manifest, Purge
 from infra.parts import describe_file
@@ -123,7 +124,7 @@ def purge(store: Store, removals: Sequence[Removal]) -> tuple[int, int]:
 def _purge_captures(
     captures: Artifact, links: Path, removals: Sequence[Removal]
 ) -> tuple[int, int]:
-    purges, shared = [], 0
+    purges, files, shared = [], set[str](), 0
     count = len(list((links / "links").glob("part-*.parquet")))
     for partition in sorted({link_partition(one.site(), count) for one in removals}):
         removed = _asked(links, removals, partition)
@@ -135,6 +136,7 @@ def _purge_captures(
         for row in rows:
             if row["link_id"] not in removed or row["warc_file"] is None:
                 continue
+            files.add(row["warc_file"])
             if row["warc_offset"] in needed:
                 shared += 1
                 continue
@@ -151,19 +153,19 @@ def _purge_captures(
                         reason=reason,
                     )
                 )
-    _account(captures, purges)
+    _account(captures, purges, files)
     return len(purges), shared
 
 
-def _account(captures: Artifact, purges: Sequence[Purge]) -> None:
-    """Tell the manifest of files that differ from it, and why."""
+def _account(captures: Artifact, purges: Sequence[Purge], touched: Collection[str]) -> None:
+    """Tell the manifest of files that differ from it, and why.
+
+    All that removed pages are in are hashed: a purge that was interrupted, or one of an artifact
+    that shares the file, changed them without a word.
+    """
     manifest = Manifest.read(captures.path)
-    changed = {purge.path for purge in purges}
-    # A purge that was interrupted before this left a changed file without a word.
     files = tuple(
-        describe_file(captures.path, Path(file.path))
-        if file.path in changed or file.path.endswith(".warc.gz")
-        else file
+        describe_file(captures.path, Path(file.path)) if file.path in touched else file
         for file in manifest.files
     )
     if files != manifest.files or purges:

@@ -8,6 +8,7 @@ from pathlib import Path
 from flows import stages
 from flows.removals import listed_removals
 from infra.errors import StoreError
+from infra.lineage import input_of
 from infra.lineage_runs import ArtifactRow, Inventory
 from infra.lineage_tables import read_columns
 from infra.store import Artifact, Store, open_artifact
@@ -26,12 +27,6 @@ def named_documents(table: Path, removals: Sequence[Removal]) -> Iterator[tuple[
             host = known.host if isinstance(known, NormalisedUrl) else ""
             if removed.find(row["link_id"], host) is not None:
                 yield row["link_id"], row["url"]
-
-
-def input_of(store: Store, artifact: Artifact, role: str) -> Artifact:
-    """The artifact that another was made from as `role`. Raises StoreError where it is gone."""
-    entry = next(entry for entry in artifact.identity.inputs if entry.role == role)
-    return store.find(entry.fingerprint)
 
 
 def removed_documents(store: Store, shards: Artifact) -> int:

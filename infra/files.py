@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     aside.replace(path)
     flush_folder(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; on another disk, or one without links, a copy of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def flush_file(path: Path) -> None:

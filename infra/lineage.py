@@ -40,6 +40,12 @@ class Node:
         return value
 
 
+def input_of(store: Store, artifact: Artifact, role: str) -> Artifact:
+    """The artifact that another was made from as `role`. Raises StoreError where it is gone."""
+    entry = next(entry for entry in artifact.identity.inputs if entry.role == role)
+    return store.find(entry.fingerprint)
+
+
 def upstream(store: Store, artifact: Artifact) -> Node:
     """The tree of inputs above a finished artifact. Raises CorruptArtifact at a bad manifest."""
     return _node(store, artifact.as_input(""), {})

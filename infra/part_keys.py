@@ -13,7 +13,6 @@ Equal keys, equal bytes: the files are linked from the older artifact and counte
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from infra.call import PartRecord
 from infra.canonical import fingerprint
 from infra.errors import CorruptArtifact
+from infra.files import link_or_copy
 from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Manifest
 
 _PARTITION = re.compile(r"(?:^|/)(?:part|shard)-(\d{5})(?=[.-])")
@@ -124,12 +124,7 @@ def lend_part(donor: Donor, scratch: Path) -> PartRecord:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     for file in donor.record.files:
-        source, target = donor.folder / file.path, scratch / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        link_or_copy(donor.folder / file.path, scratch / file.path)
     return donor.record
 
 

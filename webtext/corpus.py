@@ -15,13 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
-from webtext.errors import SourceError
-from webtext.tables import DOCUMENTS, part_name, write_table
+from webtext.tables import DOCUMENTS, part_name, read_table, write_table
 
 SPLITS = ("train", "validation")
 
@@ -48,8 +46,8 @@ def select_corpus_partition(
 
     Raises SourceError where a table cannot be read.
     """
-    table = _read(documents / "documents" / part_name(partition), DOCUMENTS.names)
-    removed = _read(duplicates / "duplicates" / "duplicates.parquet", ["link_id", "kind"])
+    table = read_table(documents / "documents" / part_name(partition), DOCUMENTS.names)
+    removed = read_table(duplicates / "duplicates" / "duplicates.parquet", ["link_id", "kind"])
     # index_in and not a join: duplicates of other partitions are most of the table.
     place = pc.index_in(table["link_id"], removed["link_id"].combine_chunks())
     kinds = removed["kind"].take(place.drop_null())
@@ -78,10 +76,3 @@ def is_validation(survivor_link_id: bytes, config: CorpusConfig) -> bool:
     seed = config.split_seed.to_bytes(8, "big")
     hashed = blake2b(survivor_link_id, digest_size=8, key=seed, person=b"split").digest()
     return int.from_bytes(hashed, "big") < config.validation_share * 2**64
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=columns)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error

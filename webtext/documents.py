@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -29,7 +28,7 @@ from webtext.quality_fineweb import FineWebQuality
 from webtext.quality_gopher import GopherQuality
 from webtext.quality_repetition import GopherRepetition
 from webtext.quality_sets import RULE_SETS
-from webtext.tables import ATTRIBUTES, DOCUMENTS, REJECTED, RowWriter, part_name
+from webtext.tables import ATTRIBUTES, DOCUMENTS, REJECTED, RowWriter, part_name, reading
 from webtext.vocabulary import count_tokens
 from webtext.wikimedia import is_wikipedia
 
@@ -182,10 +181,8 @@ def _read_links(links: Path, partition: int) -> dict[bytes, dict[str, Any]]:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    try:
+    with reading(path):
         return pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
 
 
 def _link_of(page: dict[str, Any], links: dict[bytes, dict[str, Any]]) -> dict[str, Any]:

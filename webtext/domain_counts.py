@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress, silent
 from webtext.errors import SourceError
 from webtext.fidelity import compare_domains, domain_name, published_domains
+from webtext.tables import read_table
 
 _PLACES = ("links", "captures", "documents", "corpus")
 
@@ -104,16 +104,16 @@ def _corpus_domains(corpus: Path) -> Domains:
 def _captured_domains(captures: Path, links: Path) -> Domains:
     """Domains of the links whose page was captured; partitions of both tables belong together."""
     for path in _parts(captures, "captures"):
-        captured = _read(path, ["link_id", "outcome"])
+        captured = read_table(path, ["link_id", "outcome"])
         ids = captured.filter(pc.equal(captured["outcome"], "ok"))["link_id"]
-        linked = _read(links / "links" / path.name, ["link_id", "domain"])
+        linked = read_table(links / "links" / path.name, ["link_id", "domain"])
         known = pc.is_in(linked["link_id"], value_set=ids.combine_chunks())
         yield linked.filter(known)["domain"]
 
 
 def _read_domains(artifact: Path, table: str) -> Domains:
     for path in _parts(artifact, table):
-        yield _read(path, ["domain"])["domain"]
+        yield read_table(path, ["domain"])["domain"]
 
 
 def _parts(artifact: Path, table: str) -> list[Path]:
@@ -121,10 +121,3 @@ def _parts(artifact: Path, table: str) -> list[Path]:
     if not parts:
         raise SourceError(f"there are no {table}/part-*.parquet in {artifact}: make it again")
     return parts
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=columns)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error

@@ -23,7 +23,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -34,7 +33,7 @@ from webtext.ranked import Ranked, count_documents, rank_documents
 from webtext.s_curve import SIMILARITIES, verified_probability
 from webtext.shingles import MAX_SHINGLE_WORDS
 from webtext.similarity import Ranks, Similarity, by_jaccard, by_signature
-from webtext.tables import DUPLICATES, LINK_ID, write_table
+from webtext.tables import DUPLICATES, LINK_ID, read_table, write_table
 
 NEIGHBOURS = 8
 """Within a bucket, each document is compared with the best-ranked one and with so many before it.
@@ -174,10 +173,7 @@ def _join_earlier(ranked: Ranked, survivors: Ranks, tables: Sequence[Path]) -> N
     keys = ranked.keys()
     for number, artifact in enumerate(tables):
         path = artifact / "duplicates" / "duplicates.parquet"
-        try:
-            table = pq.read_table(path, columns=["link_id", "survivor_link_id"]).combine_chunks()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise SourceError(f"cannot read the table {path}: {error}") from error
+        table = read_table(path, ["link_id", "survivor_link_id"]).combine_chunks()
         start, end = ranked.bounds[number : number + 2]
         removed = pc.index_in(table["link_id"], value_set=_link_ids(keys[start:end]))
         kept = pc.index_in(table["survivor_link_id"], value_set=_link_ids(keys[:end]))

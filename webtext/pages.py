@@ -14,15 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from webtext.counts import Counts, Progress
-from webtext.errors import SourceError
 from webtext.extract_worker import ExtractionWorker, PageRequest, PageResult, WorkerConfig
 from webtext.removals import RemovedPages
-from webtext.tables import PAGES, RowWriter, part_name
+from webtext.tables import PAGES, RowWriter, part_name, read_table
 from webtext.warc import read_capture
 
 PAGES_A_REPORT = 50
@@ -128,10 +125,7 @@ def _read_page(captures: Path, page: dict[str, Any]) -> tuple[PageRequest, bytes
 def _read_captures(captures: Path, partition: int) -> list[dict[str, Any]]:
     """The `ok` captures of a partition, by `link_id`."""
     path = captures / "captures" / part_name(partition)
-    try:
-        table = pq.read_table(path, columns=_CAPTURE_COLUMNS)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
+    table = read_table(path, _CAPTURE_COLUMNS)
     rows: list[dict[str, Any]] = table.filter(pc.equal(table["outcome"], "ok")).to_pylist()
     return rows
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from webtext.errors import ConfigError, SourceError
-from webtext.tables import SIGNATURES_METADATA
+from webtext.tables import SIGNATURES_METADATA, reading
 
 _FIBONACCI = np.uint64(0x9E3779B97F4A7C15)
 _ROWS_A_BATCH = 10_000
@@ -156,10 +156,8 @@ def _check_settings(artifacts: Sequence[Path], parts: list[list[Path]]) -> int:
 
 
 def _read_schema(path: Path) -> pa.Schema:
-    try:
+    with reading(path):
         return pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
 
 
 def _spill(

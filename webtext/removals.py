@@ -9,15 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress, silent
 from webtext.errors import SourceError
-from webtext.tables import REMOVALS, part_name, write_rows
-from webtext.urls import NormalisedUrl, link_id, link_partition, normalise_url
+from webtext.tables import REMOVALS, part_name, read_table, write_rows
+from webtext.urls import NormalisedUrl, link_id, link_partition, names_above, normalise_url
 
 MOST_REASON_CHARACTERS = 500
 
@@ -138,12 +136,8 @@ def _row(removal: Removal) -> dict[str, Any]:
 
 
 def _rows_of_links(links: Path, partition: int, removed: "RemovedPages") -> list[dict[str, Any]]:
-    path = links / "links" / part_name(partition)
-    try:
-        rows = pq.read_table(path, columns=["link_id", "url", "host"]).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
-    found = ((row, removed.row_of(row["link_id"], row["host"])) for row in rows)
+    table = read_table(links / "links" / part_name(partition), ["link_id", "url", "host"])
+    found = ((row, removed.row_of(row["link_id"], row["host"])) for row in table.to_pylist())
     return [{**one, **row, "host": None} for row, one in found if one is not None]
 
 
@@ -170,7 +164,9 @@ class RemovedPages:
 
         Raises SourceError where its table cannot be read.
         """
-        return cls(_read(artifact, partition) if artifact is not None else ())
+        if artifact is None:
+            return cls()
+        return cls(read_table(artifact / "removals" / part_name(partition)).to_pylist())
 
     def find(self, key: bytes, host: str = "") -> str | None:
         """Date and reason, where a link is removed; `host` is that of its URL."""
@@ -185,15 +181,4 @@ class RemovedPages:
         found = self._pages.get(key)
         if found is not None or not self._hosts:
             return found
-        labels = host.split(".")
-        names = (".".join(labels[place:]) for place in range(len(labels)))
-        return next((self._hosts[name] for name in names if name in self._hosts), None)
-
-
-def _read(artifact: Path, partition: int) -> Iterable[dict[str, Any]]:
-    path = artifact / "removals" / part_name(partition)
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
-    return rows
+        return next((self._hosts[name] for name in names_above(host) if name in self._hosts), None)

@@ -19,7 +19,7 @@ from webtext.counts import Counts, Progress, silent
 from webtext.errors import SourceError
 from webtext.language import identify_language
 from webtext.removals import RemovedPages
-from webtext.sorting import open_sorter
+from webtext.sorting import open_sorter, table_of
 from webtext.tables import LINKS, ORIGINS, PAGES, RowWriter, part_name
 from webtext.vocabulary import count_tokens
 
@@ -94,11 +94,10 @@ def _read_partition(
     sorter: duckdb.DuckDBPyConnection, files: list[Path], partition: int
 ) -> Iterator[dict[str, Any]]:
     """The rows of a partition by key, file and number."""
-    numbered = [(str(file), number) for number, file in enumerate(files)]
     union = " UNION ALL ".join(
         f"SELECT * EXCLUDE (partition), {number}::INTEGER AS file "  # noqa: S608
-        f"FROM read_parquet('{name.replace(chr(39), chr(39) * 2)}') WHERE partition = {partition}"
-        for name, number in numbered
+        f"FROM {table_of(file)} WHERE partition = {partition}"
+        for number, file in enumerate(files)
     )
     reader = sorter.sql(f"SELECT * FROM ({union}) ORDER BY link_id, file, row").to_arrow_reader(  # noqa: S608
         _BATCH_ROWS

@@ -29,7 +29,7 @@ from webtext.counts import Counts, Progress, silent
 from webtext.dumps import DumpPosition
 from webtext.row_config import RowsConfig
 from webtext.row_files import Row, read_rows
-from webtext.sorting import open_sorter, write_query
+from webtext.sorting import open_sorter, table_of, write_query
 from webtext.tables import ROWS
 from webtext.urls import link_id, link_partition, normalise_url
 
@@ -67,7 +67,7 @@ def read_row_file(
             destination / "rows" / f"file-{partition:05d}.parquet",
             ROWS,
             sorter.cursor(),
-            f"SELECT * FROM read_parquet('{_quote(unsorted)}') "  # noqa: S608
+            f"SELECT * FROM {table_of(unsorted)} "  # noqa: S608
             "ORDER BY partition, link_id, row",
         )
     record = json.dumps({"sha256": sha256, "origin": origin}) + "\n"
@@ -79,10 +79,6 @@ def read_row_file(
         losses=dict(sorted(losses.items())),
         facts={"file_bytes": position.file_size, "urls_refused": refused.total()},
     )
-
-
-def _quote(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _read_tables(

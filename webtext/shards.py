@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
@@ -22,8 +21,7 @@ from pydantic import Field
 from webtext.config import StageConfig
 from webtext.corpus import SPLITS
 from webtext.counts import Counts, Progress
-from webtext.errors import SourceError
-from webtext.tables import SPANS, part_name, write_rows
+from webtext.tables import SPANS, part_name, reading, write_rows
 from webtext.vocabulary import END_OF_TEXT, gpt2_encoding
 
 DOCUMENTS_A_BATCH = 256
@@ -149,10 +147,8 @@ class ShardPacker:
 
 def _count_rows(corpus: Path, split: str, partition: int) -> int:
     path = corpus / split / part_name(partition)
-    try:
+    with reading(path):
         return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
 
 
 def _read_texts(corpus: Path, split: str, partition: int) -> Iterator[tuple[bytes, str]]:

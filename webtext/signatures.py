@@ -22,7 +22,6 @@ from pydantic import Field
 
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress
-from webtext.errors import SourceError
 from webtext.shingles import (
     LENGTH_TERMS,
     MAX_SHINGLE_WORDS,
@@ -31,7 +30,7 @@ from webtext.shingles import (
     place_multipliers,
     word_characters,
 )
-from webtext.tables import part_name, signatures_schema, write_table
+from webtext.tables import part_name, reading, signatures_schema, write_table
 
 _compiled: ModuleType | None
 try:
@@ -77,10 +76,8 @@ def sign_documents_partition(
     path = documents / "documents" / part_name(partition)
     parts: list[pa.Table] = []
     signed = shingles = 0
-    try:
+    with reading(path):
         source = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read the table {path}: {error}") from error
     with source:
         columns = ["link_id", "karma", "first_created_utc", "text"]
         for rows in source.iter_batches(batch_size=2_000, columns=columns):

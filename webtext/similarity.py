@@ -12,6 +12,7 @@ from webtext.errors import SourceError
 from webtext.ranked import Ranked, fixed_binary, forget_pages, map_rows
 from webtext.shingles import hash_documents
 from webtext.signatures import text_batches
+from webtext.tables import reading
 
 PAIRS_A_CHUNK = 8_000
 """Pairs compared at a time. Their rows' pages stay mapped for as long: at most 1 GiB, where the
@@ -123,8 +124,5 @@ def _wanted_texts(
 
 def _read_texts(artifact: Path) -> Iterator[pa.RecordBatch]:
     for path in sorted((artifact / "documents").glob("part-*.parquet")):
-        try:
-            with pq.ParquetFile(path) as source:
-                yield from source.iter_batches(batch_size=2_000, columns=["link_id", "text"])
-        except (OSError, pa.ArrowInvalid) as error:
-            raise SourceError(f"cannot read the table {path}: {error}") from error
+        with reading(path), pq.ParquetFile(path) as source:
+            yield from source.iter_batches(batch_size=2_000, columns=["link_id", "text"])

@@ -42,6 +42,11 @@ def open_sorter(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         rmtree(scratch)
 
 
+def table_of(path: Path) -> str:
+    """A Parquet file as a table of a query."""
+    return f"read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')"
+
+
 def write_query(
     path: Path, schema: pa.Schema, connection: duckdb.DuckDBPyConnection, query: str
 ) -> int:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from webtext.config import StageConfig
 from webtext.domain_lists import DomainList
-from webtext.urls import URL_REASONS, link_partition, read_site
+from webtext.urls import URL_REASONS, link_partition, names_above, read_site
 from webtext.wikimedia import is_wikipedia
 
 MEDIA_EXTENSIONS = (
@@ -154,8 +154,7 @@ class Rules:
     def _judge_host(self, host: str) -> str | None:
         if is_wikipedia(host, all_projects=self._config.strip_wikimedia):
             return "wikipedia"
-        labels = host.split(".")
-        names = {".".join(labels[start:]) for start in range(len(labels))}
+        names = set(names_above(host))
         if not names.isdisjoint(self._media):
             return "media"
         if not names.isdisjoint(self._blocked) or self._lists.blocked.holds_any(names):

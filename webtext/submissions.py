@@ -34,7 +34,7 @@ from webtext.domain_lists import read_domain_lists
 from webtext.dump_tables import is_table, read_table_rows
 from webtext.dumps import DumpPosition, read_blocks
 from webtext.errors import SourceError
-from webtext.sorting import open_sorter, write_query
+from webtext.sorting import open_sorter, table_of, write_query
 from webtext.submission_columns import LineReader
 from webtext.submission_lines import judge_submission, submission_of
 from webtext.submission_rules import DomainLists, Rules, SubmissionsConfig
@@ -77,7 +77,7 @@ def read_submissions_dump(
             destination / "submissions" / f"dump-{partition:05d}.parquet",
             SUBMISSIONS,
             sorter.cursor(),
-            f"SELECT * FROM read_parquet('{_quote(unsorted)}') ORDER BY ALL",  # noqa: S608
+            f"SELECT * FROM {table_of(unsorted)} ORDER BY ALL",  # noqa: S608
         )
     return Counts(
         rows_in=rows_out + losses.total(),
@@ -89,10 +89,6 @@ def read_submissions_dump(
             "unread_bytes": position.file_size - position.file_bytes,
         },
     )
-
-
-def _quote(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _read_dump(

@@ -6,13 +6,15 @@ Every table is a folder of `part-NNNNN.parquet` files, one a partition (also whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from webtext.errors import SourceError
 from webtext.quality_sets import MEASURES
 
 LINK_ID = pa.binary(16)
@@ -217,6 +219,21 @@ def write_table(path: Path, table: pa.Table, *, row_group_rows: int = 10_000) ->
     """Write `table` so that equal rows give equal bytes; parent folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd", row_group_size=row_group_rows)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Inside the block a table that is missing or damaged is a SourceError that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"cannot read the table {path}: {error}") from error
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns of a table, all by default. Raises SourceError where it cannot be read."""
+    with reading(path):
+        return pq.read_table(path, columns=columns)
 
 
 class RowWriter:

@@ -156,6 +156,12 @@ def link_partition(domain: str, partitions: int) -> int:
     return int.from_bytes(blake2b(domain.encode()).digest()[:8], "big") % partitions
 
 
+def names_above(host: str) -> list[str]:
+    """The host itself and every name it lies below, the longest first: a.b.c, b.c, c."""
+    labels = host.split(".")
+    return [".".join(labels[start:]) for start in range(len(labels))]
+
+
 def registrable_domain(host: str) -> str:
     """The name that someone registered: `bbc.co.uk` of `news.bbc.co.uk`.
 
