@@ -1,13 +1,10 @@
 """Fetching benchmarks from a real server on loopback, and from data sets that `datasets` loads."""
 
-import functools
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +17,15 @@ from eval.files import NAMES, find_file
 from eval.hub_rows import HUB_SETS, HubSet, cbt_lines, write_from_hub
 from eval.protocols import BENCHMARKS
 from tests.eval.test_scores import cbt_file
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+from tests.file_server import serving
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     served = tmp_path / "served"
     served.mkdir()
-    handler = functools.partial(Quiet, directory=str(served))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as opened:
-        threading.Thread(target=opened.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{opened.server_port}", served
-        opened.shutdown()
+    with serving(served) as address:
+        yield address, served
 
 
 def zip_of(**members: bytes) -> bytes:

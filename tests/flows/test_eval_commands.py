@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,7 +19,7 @@ from flows.cli import main
 from flows.show_scores import print_records
 from flows.terminal import console
 from tests.eval.scorers import UniformScorer, byte_encoding, silent
-from tests.eval.test_fetch import Quiet
+from tests.file_server import serving
 from tests.flows.test_models import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -82,11 +79,8 @@ def test_compare_says_what_was_not_scored(scored: Path, capsys: pytest.CaptureFi
 def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     served = tmp_path / "served"
     served.mkdir()
-    handler = functools.partial(Quiet, directory=str(served))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as opened:
-        threading.Thread(target=opened.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{opened.server_port}", served
-        opened.shutdown()
+    with serving(served) as address:
+        yield address, served
 
 
 def test_benchmarks_are_fetched_from_a_mirror(
