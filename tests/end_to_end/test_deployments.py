@@ -76,6 +76,7 @@ def tiny_parameters(store: Path, tmp_path: Path) -> str:
     return json.dumps({"profile": str(profile)})
 
 
+@pytest.mark.slow
 def test_deploy_all_and_a_process_worker_run_the_pipeline(
     tiny_store, shared_api: str, tmp_path: Path
 ) -> None:

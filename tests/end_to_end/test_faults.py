@@ -88,7 +88,7 @@ def undisturbed(tiny_store: tuple[Path, Ended]) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     "stages",
     [
-        pytest.param(("captures", "model"), id="some"),
+        pytest.param(("captures", "model"), id="some", marks=pytest.mark.slow),
         pytest.param(ALL_STAGES, id="every", marks=pytest.mark.slow),
     ],
 )

@@ -70,6 +70,7 @@ def test_real_pages_become_a_scored_model(real_data: Path, shared_api: str, tmp_
     assert "joins     shards/" in checked.err
 
 
+@pytest.mark.slow
 def test_the_real_dumps_of_2005_are_read(real_data: Path, shared_api: str, tmp_path: Path) -> None:
     store, web = tmp_path / "runs", real_data / "real-web"
     dumps = [web / "RS_v2_2005-06.xz", web / "RS_v2_2005-07.xz"]

@@ -114,7 +114,7 @@ def test_a_second_run_does_no_stage_work(tiny_store: TinyStore, shared_api: str)
 @pytest.mark.parametrize(
     ("setting", "first"),
     [
-        ("documents.min_tokens=150", "documents"),
+        pytest.param("documents.min_tokens=150", "documents", marks=pytest.mark.slow),
         pytest.param("corpus.validation_share=0.3", "corpus", marks=pytest.mark.slow),
         pytest.param("links.min_karma=4", "links", marks=pytest.mark.slow),
     ],
@@ -222,6 +222,7 @@ def test_lineage_leads_from_a_score_to_the_demo_web(tiny_store: TinyStore) -> No
     assert "demo-web/tiny-" in shown.err
 
 
+@pytest.mark.slow
 def test_generate_is_equal_for_equal_seeds(tiny_store: TinyStore) -> None:
     store, _ended = tiny_store
     texts = [

@@ -176,6 +176,7 @@ def test_answers_under_zero(
     assert_answers_like_plain(spec)
 
 
+@pytest.mark.slow
 def test_kills_change_no_answer(nursery: Nursery, tmp_path: Path) -> None:
     calm = jumpy(tmp_path, "roll_back", "calm")
     assert nursery.run(calm) == 0

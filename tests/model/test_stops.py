@@ -78,6 +78,7 @@ def test_in_compilation(tmp_path: Path) -> None:
     assert not (spec.work / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_in_an_evaluation(nursery: Nursery, tmp_path: Path) -> None:
     """The step before it is kept; its evaluation is done when the run goes on."""
     shards = write_shards(tmp_path / "shards", validation=(400,))

@@ -179,14 +179,10 @@ def test_twenty_kills(nursery: Nursery, tmp_path: Path, every_steps: int) -> Non
     assert files_of(spec.destination) == files_of(calm.destination)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "zero_stage",
-    [
-        pytest.param(0, marks=pytest.mark.slow),
-        1,
-        pytest.param(2, marks=pytest.mark.slow),
-        pytest.param(3, marks=pytest.mark.slow),
-    ],
+    [0, 1, 2, 3],
 )
 def test_going_on_at_another_number_of_ranks(
     tmp_path: Path, nursery: Nursery, zero_stage: int
