@@ -30,7 +30,7 @@ def open_sorter(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": str(scratch / "spill"),
             "threads": 2,
-            "preserve_insertion_order": True,
+            "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
