@@ -23,6 +23,7 @@ def register_lineage(app: App) -> None:
     app.command(impact)
     app.command(runs, name=["runs", "list"])
     app.command(diff)
+    app.command(openlineage)
 
 
 def trace(
@@ -168,3 +169,27 @@ def _told(label: str, done: int, total: int) -> None:
     """Say that an index is being made: the first question to a large store waits for it."""
     if done == 1 and total > 1:
         console().print(f"[dim]indexing {label}, once[/]", highlight=False)
+
+
+def openlineage(
+    run: str,
+    *,
+    url: Annotated[
+        str | None,
+        Parameter(help="The server, for example http://127.0.0.1:5000. Default: OPENLINEAGE_URL."),
+    ] = None,
+    store: StoreRequired = Path("runs"),
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Send the OpenLineage events of a run, which are in the store, to a server such as Marquez.
+
+    A key that the server wants is read from OPENLINEAGE_API_KEY.
+
+    Args:
+        run: the run's id, as `webtext runs` shows it.
+    """
+    from flows.openlineage import send_again
+    from flows.running import store_of
+
+    sent = send_again(store_of(store), run, url)
+    console().print(f"{sent} events sent")

@@ -65,6 +65,9 @@ class Runtime(_Section):
     """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
     device: str = "cpu"
     """Device that scores and generates: `cpu` or `cuda`."""
+    openlineage_url: str | None = None
+    """Server that OpenLineage events are sent to, besides the store's folder `events`; the
+    environment's OPENLINEAGE_URL by default."""
 
 
 _PARTITIONED = ("submissions", "links", "rows")

@@ -15,6 +15,7 @@ from flows.bias import make_bias
 from flows.corpus import make_corpus
 from flows.evaluate import benchmarks_folder, make_all_scores, make_scores, score_in_turn
 from flows.models import find_model
+from flows.openlineage import LineageEvents, server_url
 from flows.profile import Profile
 from flows.progress import Reporter
 from flows.publish import card_artifact
@@ -23,8 +24,8 @@ from flows.session import Session, WorkToDo
 from flows.train import make_model
 from infra.children import Children
 from infra.environment import utc_now
-from infra.runs import new_run, write_run
-from infra.store import Store
+from infra.runs import Run, new_run, write_run
+from infra.store import Store, open_artifact
 
 Result = TypeVar("Result")
 
@@ -87,7 +88,8 @@ def _reuse(
     run = new_run(flow, profile.name, os.getpid())
     later = _Later()
     children = Children(store.root / "logs" / run.run_id)
-    looking = Session(profile, store, run, later, children, reuse_only=True)
+    events = LineageEvents(store, run, server_url(profile.runtime.openlineage_url))
+    looking = Session(profile, store, run, later, children, events, reuse_only=True)
     try:
         made = make(looking)
     except WorkToDo:
@@ -98,7 +100,16 @@ def _reuse(
     shown.close()
     run.state, run.ended_at = "finished", utc_now()
     write_run(store.root, run)
+    _tell(events, store, run)
     return made
+
+
+def _tell(events: LineageEvents, store: Store, run: Run) -> None:
+    events.run_started()
+    for use in run.uses:
+        events.stage_ended(open_artifact(store.root / use.artifact), use.how, use.seconds)
+    events.run_ended()
+    events.close()
 
 
 def _pipeline(run: Session) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from flows.openlineage import LineageEvents, server_url
 from flows.profile import Profile, Runtime
 from flows.progress import LogReporter, Reporter
 from infra.children import Children
@@ -35,6 +36,7 @@ class Session:
     run: Run
     reporter: Reporter
     children: Children
+    events: LineageEvents
     reuse_only: bool = False
     """Whether the session only looks: what is not there raises `WorkToDo` instead of being made."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -51,6 +53,7 @@ class Session:
             self.run.uses.append(use)
             if not self.reuse_only:
                 write_run(self.store.root, self.run)
+                self.events.stage_ended(artifact, how, seconds)
 
     def expect_work(self, artifact: Artifact) -> None:
         """Call before any work on an artifact that is not finished.
@@ -90,8 +93,10 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
     run = new_run(flow, profile.name, os.getpid())
     run.prefect_flow_run_id = _flow_run_id()
     children = Children(store.root / "logs" / run.run_id)
-    opened = Session(profile, store, run, _reporter.get() or LogReporter(), children)
+    events = LineageEvents(store, run, server_url(profile.runtime.openlineage_url))
+    opened = Session(profile, store, run, _reporter.get() or LogReporter(), children, events)
     write_run(store.root, run)
+    events.run_started()
     token = _current.set(opened)
     _by_run[run.run_id] = opened
     try:
@@ -107,6 +112,8 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
         _current.reset(token)
         run.ended_at = utc_now()
         write_run(store.root, run)
+        events.run_ended()
+        events.close()
 
 
 def session_of(run_id: str) -> Session | None:

@@ -154,7 +154,10 @@ def make(
     while not artifact.is_finished:
         session.children.check()
         try:
-            with session.store.writing(artifact, session.run.run_id):
+            with (
+                session.store.writing(artifact, session.run.run_id),
+                session.events.making(artifact),
+            ):
                 how = _make(session, stage, title, artifact, inputs, parts, common, run)
         except LeaseHeld as held:
             session.reporter.waiting(title, str(held))
