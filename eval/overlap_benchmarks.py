@@ -23,11 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from eval.files import DataFile, missing_reason
 from eval.items import Limits, Source, Task
 from eval.overlap_find import NgramFinder
-from eval.overlap_items import Decode, benchmark_tasks, find_occurrences
+from eval.overlap_items import Decode, find_occurrences
 from eval.overlap_ngrams import MAX_WORDS, Hashes, hash_ngrams
 from eval.overlap_own import find_in_own, has_own
 from eval.protocols import BENCHMARKS, Benchmark, Variant
 from eval.scorer import Encode, Progress
+from eval.scores import benchmark_tasks
 
 NGRAMS = pa.schema(
     [

@@ -14,27 +14,14 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from eval.cbt import cbt_tasks
-from eval.items import Item, Source, Task
-from eval.lambada import lambada_tasks
+from eval.items import Item, Task
 from eval.overlap_ngrams import word_spans
-from eval.protocols import FIRST_NOT_SCORED, Benchmark, Variant, columns_of
+from eval.protocols import FIRST_NOT_SCORED, Benchmark, Variant
 from eval.scorer import END_OF_TEXT
-from eval.streams import bytes_tasks, ptb_tasks, sentence_tasks, wikitext_tasks
 
 Decode = Callable[[Sequence[int]], bytes]
 """The bytes that GPT-2's tokens stand for."""
 
-_WITH_COLUMN = {
-    "cbt_cn": cbt_tasks,
-    "cbt_ne": cbt_tasks,
-    "wikitext2": wikitext_tasks,
-    "ptb": ptb_tasks,
-    "enwik8": bytes_tasks,
-    "text8": bytes_tasks,
-    "wikitext103": wikitext_tasks,
-    "1bw": sentence_tasks,
-}
 _STREAMS = ("wikitext2", "ptb", "enwik8", "text8", "wikitext103")
 
 
@@ -50,13 +37,6 @@ class Occurrences:
     """The item that each ends in."""
     items: npt.NDArray[np.int32]
     """The items' own indices, as the scores name them."""
-
-
-def benchmark_tasks(benchmark: Benchmark, source: Source) -> list[Task]:
-    """The tasks that `benchmark` is scored by, a variant each."""
-    if benchmark == "lambada":
-        return lambada_tasks(source)
-    return _WITH_COLUMN[benchmark](source, benchmark, columns_of(benchmark)[0])
 
 
 def find_occurrences(benchmark: Benchmark, task: Task, decode: Decode, n: int) -> Occurrences:

@@ -127,7 +127,7 @@ def score_benchmark(
     limits = Limits(config.max_items, config.max_tokens, config.seed, config.quick)
     window = min(scorer.context, MOST_CONTEXT)
     source = Source(folder, encode, limits, window, arithmetic_of(scorer))
-    tasks = [task for task in _tasks(benchmark, source) if task.variant in config.variants]
+    tasks = [task for task in benchmark_tasks(benchmark, source) if task.variant in config.variants]
     makers = [task.untouched for task in tasks if config.detokenizer_gain and task.untouched]
     untouched = [make() for make in makers]
     found = _ask_tasks(scorer, [*tasks, *untouched], progress)
@@ -157,6 +157,22 @@ def read_scores(path: Path) -> list[Score]:
     return [Score.model_validate(score) for score in content]
 
 
+def benchmark_tasks(benchmark: Benchmark, source: Source) -> list[Task]:
+    """The tasks that a benchmark is scored by, one for each of its variants."""
+    column = columns_of(benchmark)[0]
+    if benchmark == "lambada":
+        return lambada_tasks(source)
+    if benchmark in {"cbt_cn", "cbt_ne"}:
+        return cbt_tasks(source, benchmark, column)
+    if benchmark == "ptb":
+        return ptb_tasks(source, benchmark, column)
+    if benchmark in {"enwik8", "text8"}:
+        return bytes_tasks(source, benchmark, column)
+    if benchmark == "1bw":
+        return sentence_tasks(source, benchmark, column)
+    return wikitext_tasks(source, benchmark, column)
+
+
 def statistic_of(measure: Measure) -> Callable[[Numbers], Numbers]:
     """Makes a score of Σ NLL / Σ units, or of the share of items that are right."""
     return _STATISTICS[measure]
@@ -171,21 +187,6 @@ def ratio_parts(measure: Measure, rows: list[ItemRow]) -> tuple[Numbers, Numbers
         np.array([row.nll for row in rows], dtype=np.float64),
         np.array([row.units for row in rows], dtype=np.float64),
     )
-
-
-def _tasks(benchmark: Benchmark, source: Source) -> list[Task]:
-    column = columns_of(benchmark)[0]
-    if benchmark == "lambada":
-        return lambada_tasks(source)
-    if benchmark in {"cbt_cn", "cbt_ne"}:
-        return cbt_tasks(source, benchmark, column)
-    if benchmark == "ptb":
-        return ptb_tasks(source, benchmark, column)
-    if benchmark in {"enwik8", "text8"}:
-        return bytes_tasks(source, benchmark, column)
-    if benchmark == "1bw":
-        return sentence_tasks(source, benchmark, column)
-    return wikitext_tasks(source, benchmark, column)
 
 
 def _ask_tasks(scorer: Scorer, tasks: list[Task], progress: Progress) -> list[list[Likelihood]]:

@@ -11,11 +11,13 @@ from eval.bias_sets import OCCUPATIONS, PAIRS, read_occupations, read_pairs
 from flows import stages
 from flows.bias_show import bias_markdown
 from flows.funnel import publish_markdown
+from flows.models import find_model
 from flows.profile import Profile, as_profile
 from flows.session import Session, session
 from flows.work import THREADS, make, whole
-from infra.manifest import MANIFEST_NAME, InputRecord
 from infra.sources import describe_source
+
+ROLE = "probed_model"
 
 
 @flow(name="bias", persist_result=False, task_runner=THREADS)
@@ -29,7 +31,8 @@ def bias(
 
     Args:
         profile: the profile, its path or its name.
-        model: a model artifact's label, or a folder with a Hugging Face GPT-2.
+        model: a model artifact's label, a checkpoint, a folder with a Hugging Face GPT-2, or a name
+            on the hub.
         occupations: the set of prompts and occupations.
         pairs: the set of pairs of sentences.
 
@@ -49,35 +52,25 @@ def make_bias(
 ) -> dict[str, str]:
     """Make or find the bias probes of a model; their label by the stage's name.
 
-    Raises EvalError where a file is no set.
+    Raises EvalError where a file is no set, StoreError where there is no such model.
     """
     read_occupations(occupations)
     read_pairs(pairs)
-    folder, inputs = _probed(run, model)
+    scorable = find_model(run.store, model)
     sets = {"occupations": occupations, "pairs": pairs}
     artifact = make(
         run,
         stages.BIAS,
         run.profile.bias,
         {
-            "probed_model": inputs,
+            ROLE: [record.model_copy(update={"role": ROLE}) for record in scorable.inputs],
             **{role: [describe_source(run.store.root, role, path)] for role, path in sets.items()},
         },
         whole(),
         {
-            "model": str(folder),
+            "model": str(scorable.folder),
             "device": run.runtime.device,
             **{role: str(path) for role, path in sets.items()},
         },
     )
     return {stages.BIAS.name: artifact.label}
-
-
-def _probed(run: Session, model: str) -> tuple[Path, list[InputRecord]]:
-    """The folder of a model artifact or of a Hugging Face GPT-2, and what its probes depend on."""
-    folder = Path(model)
-    if (folder / "config.json").is_file() and not (folder / MANIFEST_NAME).is_file():
-        paths = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-        return folder, [describe_source(run.store.root, "probed_model", path) for path in paths]
-    artifact = run.store.find(model)
-    return artifact.path, [artifact.as_input("probed_model")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from eval.bias import read_bias
+from eval.overlap_report import read_report
+from eval.overlap_scores import read_clean_scores
 from eval.scores import read_scores
 from eval.table import notes, table_rows
 from flows import stages
@@ -26,6 +28,7 @@ from flows.bias_show import bias_markdown
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
 from flows.markdown import template
+from flows.overlap_show import clean_markdown, overlap_markdown
 from infra.lineage import upstream
 from infra.manifest import Manifest
 from infra.store import Store, open_artifact
@@ -61,7 +64,8 @@ def write_card(
 
     Args:
         store: the store's root, for the lineage.
-        artifacts: folders by role: `submissions` ... `shards`, `model`, `scores/BENCHMARK`, `bias`.
+        artifacts: folders by role: `submissions` ... `shards`, `model`, `scores/BENCHMARK`, `bias`,
+            `overlap`, `clean-scores`.
         config: what else it says.
         destination: an empty folder.
         progress: told once it is done.
@@ -87,6 +91,8 @@ def write_card(
         notes=notes(rows),
         description=config.description,
         bias=_bias(artifacts),
+        overlap=_overlap(artifacts),
+        clean=_clean(artifacts, {row.protocol for row in rows}),
         removed=config.removed,
         fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
     )
@@ -172,6 +178,20 @@ def _bias(artifacts: Mapping[str, Path]) -> str | None:
     """The bias probes in Markdown; None where the model was not probed."""
     folder = artifacts.get(stages.BIAS.name)
     return None if folder is None else bias_markdown(read_bias(folder))
+
+
+def _overlap(artifacts: Mapping[str, Path]) -> str | None:
+    """The overlap with the training text in Markdown; None where it was not looked for."""
+    folder = artifacts.get(stages.OVERLAP.name)
+    return None if folder is None else overlap_markdown(read_report(folder))
+
+
+def _clean(artifacts: Mapping[str, Path], protocols: Collection[str | None]) -> str | None:
+    """The scores that the table shows, on the clean items; None where there are none."""
+    folder = artifacts.get(stages.CLEAN_SCORES.name)
+    rows = [] if folder is None else read_clean_scores(folder)
+    shown = [row for row in rows if row.protocol in protocols]
+    return clean_markdown(shown) if shown else None
 
 
 def _copy_model(model: Path, destination: Path) -> None:

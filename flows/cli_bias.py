@@ -51,7 +51,8 @@ def register_bias(app: App) -> None:
         with 95 % intervals. The project's sets are in eval/bias_prompts.
 
         Args:
-            model: a model artifact of the store, or a folder with a Hugging Face GPT-2.
+            model: a model artifact of the store, a checkpoint, a folder with a Hugging Face GPT-2,
+                or a name on the hub.
         """
 
         def flow(settings: Profile) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -31,20 +31,24 @@ from infra.store import Artifact
 
 
 @flow(name="overlap", persist_result=False, task_runner=THREADS)
-def overlap(profile: Profile | str, trained: str) -> dict[str, str]:
+def overlap(
+    profile: Profile | str, trained: str, found: dict[str, str] | None = None
+) -> dict[str, str]:
     """Compare the profile's benchmarks with the text that `trained` was trained on.
 
     Args:
         profile: the profile, its path or its name.
-        trained: label of a model, shards or corpus artifact. Of a model the scores that the store
-            holds are given again on the clean items.
+        trained: label of a model, shards or corpus artifact. Of a model the scores are given again
+            on the clean items.
+        found: labels by role, as a pipeline has made them: its corpus, benchmarks and scores. What
+            is not among them is looked for in the store.
 
     Returns:
         Labels of what was made, by stage.
     """
     settings = as_profile(profile)
     with session("overlap", settings) as run:
-        made = make_overlap(run, run.store.find(trained))
+        made = make_overlap(run, trained, found or {})
         report = read_report(run.store.root / made[stages.OVERLAP.name])
         publish_markdown(
             "overlap", "## Overlap with the training text\n\n" + overlap_markdown(report)
@@ -52,18 +56,23 @@ def overlap(profile: Profile | str, trained: str) -> dict[str, str]:
         return made
 
 
-def make_overlap(run: Session, trained: Artifact) -> dict[str, str]:
+def make_overlap(run: Session, trained: str, found: Mapping[str, str]) -> dict[str, str]:
     """Make or find the overlap of a model's, shards' or corpus's text; labels by stage."""
-    corpus = _corpus_of(run, trained)
-    made = _compare(run, corpus, trained)
-    scores = _scores_of(run, trained, made[-2])
+    subject = run.store.find(trained)
+    known = found.get(stages.CORPUS.name)
+    corpus = run.store.find(known) if known else _corpus_of(run, subject)
+    asked = _benchmark_ngrams(run, subject, found.get(stages.DEMO_BENCHMARKS.name))
+    made = [asked, *_compare(run, corpus, asked)]
+    # In the order of the columns, not in that of their making: it is part of the identity.
+    labels = [found[f"scores/{name}"] for name in BENCHMARKS if f"scores/{name}" in found]
+    scores = [run.store.find(label) for label in labels] or _scores_of(run, subject, asked)
     if scores:
-        made.append(_score_clean(run, trained, scores, made[-1]))
+        made.append(_score_clean(run, subject, scores, made[-1]))
     return {artifact.stage: artifact.label for artifact in made}
 
 
-def _compare(run: Session, corpus: Artifact, trained: Artifact) -> list[Artifact]:
-    """The stages from the corpus to the report, which comes last, after the benchmarks' n-grams."""
+def _compare(run: Session, corpus: Artifact, asked: Artifact) -> list[Artifact]:
+    """The stages from the corpus to the report, which comes last."""
     parts = partitions(count_partitions(corpus.path))
     words = run.profile.overlap.ngram_words
     settings = {name: getattr(run.profile.overlap, name) for name in FilterConfig.model_fields}
@@ -76,7 +85,6 @@ def _compare(run: Session, corpus: Artifact, trained: Artifact) -> list[Artifact
         {},
         name=corpus.name,
     )
-    asked = _benchmark_ngrams(run, trained)
     hits = make(
         run,
         stages.NGRAM_HITS,
@@ -95,11 +103,11 @@ def _compare(run: Session, corpus: Artifact, trained: Artifact) -> list[Artifact
         {},
         name=corpus.name,
     )
-    return [built, hits, asked, report]
+    return [built, hits, report]
 
 
-def _benchmark_ngrams(run: Session, trained: Artifact) -> Artifact:
-    folder, inputs = _benchmarks(run)
+def _benchmark_ngrams(run: Session, trained: Artifact, cut: str | None) -> Artifact:
+    folder, inputs = _benchmarks(run, cut or stages.DEMO_BENCHMARKS.name)
     return make(
         run,
         stages.BENCHMARK_NGRAMS,
@@ -113,11 +121,11 @@ def _benchmark_ngrams(run: Session, trained: Artifact) -> Artifact:
     )
 
 
-def _benchmarks(run: Session) -> tuple[Path, list[InputRecord]]:
+def _benchmarks(run: Session, demo: str) -> tuple[Path, list[InputRecord]]:
     """The folder of benchmarks, the demo's own where none is given, and its files."""
     given = run.profile.inputs.benchmarks
     if given is None and run.profile.demo_benchmarks is not None:
-        cut = run.store.find(stages.DEMO_BENCHMARKS.name)
+        cut = run.store.find(demo)
         return cut.path, [cut.as_input("benchmark")]
     if given is None:
         raise ProfileError(

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from eval.overlap_report import PUBLISHED, Overlap, Report, read_report, top_documents
 from eval.overlap_scores import CleanScore, read_clean_scores
-from eval.table import format_score
+from eval.protocols import Column
+from eval.table import TITLES, format_interval, format_score
 from flows import stages
 
 HEADINGS = (
@@ -131,30 +132,50 @@ def _document_table(folder: Path, report: Report, most: int) -> Table:
 
 
 def _clean_table(rows: Sequence[CleanScore]) -> Table:
-    """A row a score, and a column a limit."""
-    limits = sorted({row.limit for row in rows})
     table = Table(title="Scores on clean items", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("column", "variant"):
-        table.add_column(heading)
-    table.add_column("all items", justify="right")
-    for limit in limits:
-        name = "no overlap" if limit == 0 else f"up to {limit:.0%}"
-        table.add_column(name, justify="right")
-    by_score: dict[tuple[str, str], list[CleanScore]] = {}
-    for row in rows:
-        by_score.setdefault((row.column, row.variant), []).append(row)
-    for (column, variant), found in by_score.items():
-        each = {row.limit: row for row in found}
-        cells = [_clean_cell(each[limit]) for limit in limits]
-        whole = f"{format_score(found[0].all_value)} ({found[0].all_items:,})"
-        table.add_row(column, variant, whole, *cells)
+    names, body = _clean_rows(rows)
+    for place, name in enumerate(names):
+        table.add_column(name, justify="left" if place < 2 else "right")
+    for cells in body:
+        table.add_row(*cells)
     return table
+
+
+def clean_markdown(rows: Sequence[CleanScore]) -> str:
+    """The scores on clean items as a table in Markdown."""
+    names, body = _clean_rows(rows)
+    ruler = ["---", "---", *("---:" for _ in names[2:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, ruler, *body))
+
+
+def _clean_rows(rows: Sequence[CleanScore]) -> tuple[list[str], list[list[str]]]:
+    """Headings, a column a limit, and a row a score: its value and items within each."""
+    limits = sorted({row.limit for row in rows})
+    by_score: dict[tuple[Column, str], dict[float, CleanScore]] = {}
+    for row in rows:
+        by_score.setdefault((row.column, row.variant), {})[row.limit] = row
+    body = [
+        [
+            TITLES[column],
+            variant,
+            _clean_whole(found[limits[0]]),
+            *(_clean_cell(found[limit]) for limit in limits),
+        ]
+        for (column, variant), found in by_score.items()
+    ]
+    names = ["no overlap" if limit == 0 else f"up to {limit:.0%}" for limit in limits]
+    return ["column", "variant", "all items", *names], body
+
+
+def _clean_whole(row: CleanScore) -> str:
+    return f"{format_score(row.all_value)} ({row.all_items:,})"
 
 
 def _clean_cell(row: CleanScore) -> str:
     if row.value is None:
         return "no item"
-    return f"{format_score(row.value)} ({row.items:,})"
+    interval = format_interval(row.low, row.high)
+    return f"{format_score(row.value)} ({f'{interval}; ' if interval else ''}{row.items:,})"
 
 
 def show_percent(share: float | None) -> str:

@@ -6,6 +6,7 @@ from flows import stages
 from flows.bias import bias
 from flows.corpus import corpus
 from flows.evaluate import benchmarks_folder, evaluate
+from flows.overlap import overlap
 from flows.profile import Profile, as_profile
 from flows.publish import card_artifact
 from flows.scores import missing_benchmarks
@@ -23,6 +24,7 @@ def pipeline(profile: Profile | str) -> dict[str, str]:
         made |= train(settings, shards=made[stages.SHARDS.name])
         made |= evaluate(settings, model=made[stages.MODEL.name], held_out=made[stages.CORPUS.name])
         made |= bias(settings, model=made[stages.MODEL.name])
+        made |= overlap(settings, trained=made[stages.MODEL.name], found=made)
         missing = missing_benchmarks(benchmarks_folder(settings, made))
         made |= card_artifact(run, made, missing)
         return made

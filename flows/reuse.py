@@ -16,6 +16,7 @@ from flows.corpus import make_corpus
 from flows.evaluate import benchmarks_folder, make_all_scores, make_scores, score_in_turn
 from flows.models import find_model
 from flows.openlineage import LineageEvents, server_url
+from flows.overlap import make_overlap
 from flows.profile import Profile
 from flows.progress import Reporter
 from flows.publish import card_artifact
@@ -118,5 +119,6 @@ def _pipeline(run: Session) -> dict[str, str]:
     model = find_model(run.store, made[stages.MODEL.name])
     made |= make_scores(run, model, made[stages.CORPUS.name], score_in_turn)
     made |= make_bias(run, made[stages.MODEL.name])
+    made |= make_overlap(run, made[stages.MODEL.name], made)
     missing = missing_benchmarks(benchmarks_folder(run.profile, made))
     return made | card_artifact(run, made, missing)

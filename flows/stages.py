@@ -95,21 +95,27 @@ MODEL = Stage("model", "model.train:main", "steps", "steps", version=3)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )
-SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items", version=2)
+SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items", version=3)
 NGRAM_FILTER = Stage(
-    "ngram-filter", "eval.overlap_filter:build_filter_partition", "documents", "documents"
+    "ngram-filter",
+    "eval.overlap_filter:build_filter_partition",
+    "documents",
+    "documents",
+    local=True,
 )
 BENCHMARK_NGRAMS = Stage(
     "benchmark-ngrams", "flows.overlap_stage:list_benchmark_ngrams", "benchmarks", "benchmarks"
 )
-NGRAM_HITS = Stage("ngram-hits", "eval.overlap_hits:find_hits_partition", "documents", "documents")
+NGRAM_HITS = Stage(
+    "ngram-hits", "eval.overlap_hits:find_hits_partition", "documents", "documents", local=True
+)
 OVERLAP = Stage("overlap", "eval.overlap_report:report_overlap", "variants", "variants")
 CLEAN_SCORES = Stage(
     "clean-scores", "eval.overlap_scores:score_clean_items", "scores", "benchmarks"
 )
-BIAS = Stage("bias", "flows.bias_stage:probe_model", "continuations", "continuations")
+BIAS = Stage("bias", "flows.bias_stage:probe_model", "continuations", "continuations", version=2)
 CURVES = Stage("curves", "flows.curves:draw_curves_of", "models", "models")
-CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
+CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=5)
 
 FUNNEL = (
     SUBMISSIONS, LINKS, CAPTURES, PAGES, ROWS, ROW_PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS,

@@ -3,7 +3,8 @@
 Parameter names are those of Hugging Face's GPT-2 (`h.0.attn.c_attn.weight`, ...), but a matrix is
 stored as torch's `Linear` wants it, (out, in): the transpose of their Conv1D.
 
-Shape suffixes: B sequences, T tokens, C width, H heads, D width of a head, N = B·T, V vocabulary.
+Shape suffixes: B sequences, T tokens, S tokens with those of a cache, C width, H heads, D width of
+a head, N = B·T, V vocabulary.
 """
 
 # ruff: noqa: N803, N806  names of tensors end in their shape
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from model.cache import Cache
 from model.config import ModelConfig
+from model.fixed_attention import attend_in_blocks
 from model.head import linear_cross_entropy
 
 LAYER_NORM_EPSILON = 1e-5  # OpenAI's and Hugging Face's
@@ -30,6 +32,8 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.heads, self.layer, self.dropout = config.heads, layer, config.dropout
+        self.in_blocks = False
+        """Whether a token's result must not depend on what else is computed."""
         self.c_attn = nn.Linear(config.width, 3 * config.width)
         self.c_proj = nn.Linear(config.width, config.width)
 
@@ -42,17 +46,23 @@ class Attention(nn.Module):
         )
         if cache is not None:
             k_BHTD, v_BHTD = cache.extend(self.layer, k_BHTD, v_BHTD)
-        past = k_BHTD.shape[2] - t
-        y_BHTD = functional.scaled_dot_product_attention(
+        y_BHTD = self._attend(q_BHTD, k_BHTD, v_BHTD)
+        mixed: Tensor = self.c_proj(y_BHTD.transpose(1, 2).reshape(b, t, c))
+        return functional.dropout(mixed, self.dropout, self.training)
+
+    def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
+        if self.in_blocks and not self.training:
+            return attend_in_blocks(q_BHTD, k_BHSD, v_BHSD)
+        t = q_BHTD.shape[2]
+        past = k_BHSD.shape[2] - t
+        return functional.scaled_dot_product_attention(
             q_BHTD,
-            k_BHTD,
-            v_BHTD,
-            attn_mask=_later_mask(t, past, x_BTC.device) if past and t > 1 else None,
+            k_BHSD,
+            v_BHSD,
+            attn_mask=_later_mask(t, past, q_BHTD.device) if past and t > 1 else None,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=past == 0,
         )
-        mixed: Tensor = self.c_proj(y_BHTD.transpose(1, 2).reshape(b, t, c))
-        return functional.dropout(mixed, self.dropout, self.training)
 
 
 def _later_mask(tokens: int, past: int, device: torch.device) -> Tensor:
@@ -135,6 +145,12 @@ class GPT2(nn.Module):
     def logits(self, x_BTC: Tensor) -> Tensor:
         """Logits over the vocabulary (padding cut off) of hidden states, (B, T, V)."""
         return functional.linear(x_BTC, self.wte.weight[: self.config.vocabulary])
+
+    def fix_attention(self) -> None:
+        """Give a token the same bits on the CPU whatever it is computed with, but in training."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.in_blocks = True
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:

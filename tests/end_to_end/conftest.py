@@ -35,6 +35,11 @@ STAGES = [
     "model",
     "demo-benchmarks",
     "bias",
+    "benchmark-ngrams",
+    "ngram-filter",
+    "ngram-hits",
+    "overlap",
+    "clean-scores",
     "card",
 ]
 """The folders of the store that a run of the demo makes one artifact in, in its order."""

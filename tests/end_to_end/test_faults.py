@@ -26,7 +26,8 @@ from tests.end_to_end.conftest import (
     webtext,
 )
 
-ALL_STAGES = (*STAGES[:-1], "scores", "card")
+_AFTER_SCORES = STAGES.index("bias")
+ALL_STAGES = (*STAGES[:_AFTER_SCORES], "scores", *STAGES[_AFTER_SCORES:])
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from eval.bias import read_bias
+from eval.overlap_report import read_report
+from eval.overlap_scores import read_clean_scores
 from flows.bias_show import bias_markdown
+from flows.overlap_show import clean_markdown, overlap_markdown
 from infra.store import Store
 from tests.end_to_end.conftest import STAGES, TINY, Ended, digests, last_run, manifests, webtext
 
@@ -185,6 +188,10 @@ def test_the_card_has_gpt2s_sections_and_the_artifacts_numbers(tiny_store: TinyS
         if stage not in ("card", "demo-web"):
             assert manifest.fingerprint[:12] in text or stage == "demo-benchmarks", label
     assert bias_markdown(read_bias(Store(store).find("bias").path)) in text
+    assert overlap_markdown(read_report(Store(store).find("overlap").path)) in text
+    clean = read_clean_scores(Store(store).find("clean-scores").path)
+    assert len(clean) == 2 * COLUMNS
+    assert clean_markdown(clean) in text
     scores = json.loads((card / "scores.json").read_text())
     assert len({score["column"] for score in scores}) == COLUMNS
     assert all(score["data"]["label"] == "demo" for score in scores)
@@ -217,7 +224,8 @@ def test_lineage_leads_from_a_score_to_the_demo_web(tiny_store: TinyStore) -> No
             walk(parent)
 
     walk(json.loads(done.out))
-    assert set(names) >= {*STAGES[:-1], "scores"} - {"fidelity", "dataset", "bias"}
+    before = STAGES[: STAGES.index("bias")]
+    assert set(names) >= {*before, "scores"} - {"fidelity", "dataset"}
     shown = webtext("lineage", "--store", store, "card")
     assert "demo-web/tiny-" in shown.err
 

@@ -15,12 +15,12 @@ from eval.items import Limits, Source
 from eval.overlap_benchmarks import read_tasks
 from eval.overlap_filter import count_partitions, read_segments, whole_rate
 from eval.overlap_hits import read_asked
-from eval.overlap_items import benchmark_tasks, find_occurrences
+from eval.overlap_items import find_occurrences
 from eval.overlap_ngrams import words_of
 from eval.overlap_own import NAMES
 from eval.overlap_report import PUBLISHED, Overlap, read_report, top_documents
 from eval.overlap_scores import CleanScoresConfig, read_clean_scores, score_clean_items
-from eval.scores import EvalConfig, read_scores, score_benchmark
+from eval.scores import EvalConfig, benchmark_tasks, read_scores, score_benchmark
 from tests.eval.overlap_corpus import (
     link_id,
     make_filter,

@@ -74,6 +74,34 @@ def test_neighbours_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(two[0], three[0])
 
 
+BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-4}
+"""Nats by which a token's log-probability may depend on batch and neighbours."""
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_long_neighbours_change_nothing_in_either_precision(dtype: torch.dtype) -> None:
+    """Lengths on all sides of torch's and our blocks; the same requests as one batch and alone."""
+    config = ModelConfig(
+        layers=3, heads=2, width=64, context=300, vocabulary=101, padded_vocabulary=128
+    )
+    network = build_gpt2(config, seed=3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(4)
+    generator = np.random.default_rng(0)
+    lengths = [2, 3, 16, 17, 31, 33, 64, 100, 128, 129, 130, 191, 193, 200, 255, 256, 257, 300, 301]
+    asked = [generator.integers(0, 101, size=n).tolist() for n in lengths]
+    # Two that begin alike, and share the beginning's keys when they are asked together.
+    asked += [[*asked[-1][:150], 1, 2, 3], [*asked[-1][:150], 4]]
+    starts = [1] * len(lengths) + [150, 150]
+    scorer = GPT2Scorer(network, dtype=dtype)
+    alone = [scorer.log_likelihoods([r], [s])[0] for r, s in zip(asked, starts, strict=True)]
+    for batch_tokens in (700, 100_000):
+        scorer.batch_tokens = batch_tokens
+        for (one, _), (other, _) in zip(alone, scorer.log_likelihoods(asked, starts), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=BOUNDS[dtype])
+
+
 def questions(count: int) -> tuple[list[list[int]], list[int]]:
     """Ten requests a question: one context, cut at 20 tokens, and ends of 0 to 9 tokens more."""
     generator = np.random.default_rng(1)
