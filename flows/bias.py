@@ -66,7 +66,7 @@ def make_bias(
         whole(),
         {
             "model": str(folder),
-            "device": run.runtime.device,
+            "device": run.device,
             **{role: str(path) for role, path in sets.items()},
         },
     )

@@ -155,7 +155,7 @@ def _score_file(
         {
             "model": str(scorable.folder),
             "folder": str(files.folder),
-            "device": run.runtime.device,
+            "device": run.device,
         },
         name=f"{run.profile.name}-{benchmark}",
         title=benchmark,

@@ -23,6 +23,7 @@ from flows.overlap_config import OverlapConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
 from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
+from model.device import WantedDevice
 from model.launch import Launcher
 from webtext.corpus import CorpusConfig
 from webtext.crawl_config import CrawlConfig
@@ -42,7 +43,9 @@ class _Section(BaseModel):
 
 
 class Runtime(_Section):
-    """How a run is done; nothing here changes a byte of what it makes."""
+    """How a run is done; but for `ranks` and `device`, which a model's last bits depend on, nothing
+    here changes a byte of what it makes.
+    """
 
     store: Path = Path("runs")
     """Folder of artifacts, run records and Prefect's database."""
@@ -63,8 +66,9 @@ class Runtime(_Section):
     """Training processes on this machine."""
     launcher: Launcher = "deepspeed"
     """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
-    device: str = "cpu"
-    """Device that scores and generates: `cpu` or `cuda`."""
+    device: WantedDevice = "auto"
+    """What trains and scores: `cpu`, `cuda`, or `auto` for a GPU where torch sees one. It is part
+    of a model's identity, since another device gives other last bits."""
 
 
 _PARTITIONED = ("submissions", "links", "rows")

@@ -25,6 +25,7 @@ from infra.files import files_below
 from infra.parts import describe_file, publish_part
 from infra.store import Artifact
 from model.config import CheckpointConfig, MonitorConfig, TrainSpec
+from model.device import choose_device
 from model.launch import EXIT_MISTAKE, Launcher, launch_command, read_outcome
 from model.trace import read_steps
 from webtext.vocabulary import vocabulary_folder
@@ -54,6 +55,7 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
             "network": profile.model.model_dump(mode="json"),
             "training": profile.train.model_dump(mode="json"),
             "ranks": run.runtime.ranks,  # sums are split among them
+            "device": choose_device(run.runtime.device, run.runtime.ranks),
         },
         {"shards": run.store.find(shards)},
         whole(),
@@ -113,6 +115,7 @@ def _training_spec(
             "training": spec.call.arguments["config"]["training"],
             "checkpoints": checkpoints,
             "monitors": monitors,
+            "device": spec.call.arguments["config"]["device"],
         }
     )
     training.work.mkdir(parents=True, exist_ok=True)

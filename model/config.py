@@ -221,3 +221,5 @@ class TrainSpec(Settings):
     """When it is saved."""
     monitors: MonitorConfig = MonitorConfig()
     """Where else its metrics go."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What it runs on: `cuda` gives each rank of a machine a GPU."""

@@ -57,7 +57,7 @@ def launch_command(
     spec = TrainSpec.model_validate_json(spec_path.read_text())
     module = ["model.train", "--spec", str(spec_path)]
     environment = {
-        "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", "cpu"),
+        "DS_ACCELERATOR": spec.device,
         "OMP_NUM_THREADS": str(spec.training.cpu_threads),
         # Threads that spin while they wait make two threads three times as slow as one wherever
         # another process wants the core (measured); asleep they cost a tenth when alone.

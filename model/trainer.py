@@ -77,7 +77,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
     """
     config = spec.training
     torch.set_num_threads(config.cpu_threads)
-    rank, ranks = join_ranks()
+    rank, ranks = join_ranks(spec.device)
     with only_trainer_in(spec.work, rank), watching_peers(spec.work, rank, ranks) as peers:
         leave = partial(peers.leave, leave)
         stop.end_at_once(leave)
