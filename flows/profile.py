@@ -43,9 +43,7 @@ class _Section(BaseModel):
 
 
 class Runtime(_Section):
-    """How a run is done; but for `ranks` and `device`, which a model's last bits depend on, nothing
-    here changes a byte of what it makes.
-    """
+    """How a run is done. But for a model's `ranks` and `device`, no byte depends on it."""
 
     store: Path = Path("runs")
     """Folder of artifacts, run records and Prefect's database."""

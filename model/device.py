@@ -66,7 +66,11 @@ def count_gpus() -> int:
     """GPUs that torch sees, as a child process tells; none where it fails."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, timeout=_PROBE_TIMEOUT_S, text=True
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            text=True,
+            check=True,
         )
         return int(done.stdout.split()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
