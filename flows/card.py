@@ -26,6 +26,7 @@ from flows.bias_show import bias_markdown
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
 from flows.markdown import template
+from flows.models import MILESTONES
 from infra.lineage import upstream
 from infra.manifest import Manifest
 from infra.store import Store, open_artifact
@@ -176,6 +177,8 @@ def _bias(artifacts: Mapping[str, Path]) -> str | None:
 
 def _copy_model(model: Path, destination: Path) -> None:
     for record in Manifest.read(model).files:
+        if record.path.startswith(f"{MILESTONES}/"):
+            continue  # they stay with the artifact
         shutil.copyfile(model / record.path, destination / record.path)
 
 

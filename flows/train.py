@@ -52,6 +52,7 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
         run,
         stages.MODEL,
         {
+            **_kept_milestones(profile),
             "network": profile.model.model_dump(mode="json"),
             "training": profile.train.model_dump(mode="json"),
             "ranks": run.runtime.ranks,  # sums are split among them
@@ -63,6 +64,13 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
         run=lambda spec: train_model(spec, profile.checkpoints, profile.monitors),
     )
     return {stages.MODEL.name: model.label}
+
+
+def _kept_milestones(profile: Profile) -> dict[str, Any]:
+    """What the model's identity says of milestones; nothing where there are none."""
+    steps = profile.checkpoints.milestones_until(profile.train.steps)
+    kept = {"steps": steps, "as": profile.checkpoints.keep_milestones}
+    return {"milestones": kept} if steps else {}
 
 
 @task(

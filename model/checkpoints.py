@@ -24,7 +24,7 @@ from torch import nn
 
 from model.config import CheckpointConfig, ModelConfig, Settings, TrainConfig
 from model.errors import CheckpointError
-from model.launch import saved_steps
+from model.launch import checkpoint_name, saved_steps
 from model.state import capture_share, install_moments, load_weights
 from model.tensor_file import FileRecord, hash_file, reading_tensors, write_tensors
 
@@ -140,7 +140,7 @@ class CheckpointFolder:
         return Checkpoint(self._path(step), step, tuple(files)) if files else None
 
     def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}"
+        return self.folder / checkpoint_name(step)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, in numeric order."""

@@ -184,7 +184,15 @@ class CheckpointConfig(Settings):
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints that stay beside the milestones."""
     milestones: tuple[int, ...] = ()
-    """Steps that are saved and kept for ever."""
+    """Steps that are saved and kept for ever: beside the finished model, too, whose identity they
+    are part of. `webtext eval MODEL --milestones` draws learning curves over them."""
+    keep_milestones: Literal["model", "checkpoint"] = "model"
+    """What is kept there: a Hugging Face folder of each, or the checkpoint, thrice as large, from
+    which a training can go on."""
+
+    def milestones_until(self, steps: int) -> list[int]:
+        """The milestones that a training of so many steps reaches, in order."""
+        return sorted({step for step in self.milestones if 0 < step <= steps})
 
 
 class MonitorConfig(Settings):

@@ -105,6 +105,11 @@ def read_outcome(work: Path) -> Outcome | None:
     return Outcome.model_validate_json(path.read_text()) if path.is_file() else None
 
 
+def checkpoint_name(step: int) -> str:
+    """Name of the folder of a checkpoint."""
+    return f"step-{step:08d}"
+
+
 def saved_steps(checkpoints: Path) -> list[int]:
     """Steps of the checkpoints in a folder, in numeric order."""
     if not checkpoints.is_dir():

@@ -41,6 +41,7 @@ from model.export import export_model, gathered_weights
 from model.gpt2 import build_gpt2
 from model.launch import CHECKPOINTS, Outcome
 from model.looks import Interrupted, is_due, measure_loss, write_samples
+from model.milestones import keep_milestones
 from model.pace import Pace
 from model.peers import watching_peers
 from model.records import Logs, write_records
@@ -141,6 +142,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
         weights = gathered_weights(engine.module)
         if run.writes:
             export_model(spec.network, weights, spec.destination, vocabulary_folder=spec.vocabulary)
+            keep_milestones(spec)
             write_records(spec, run.checkpoints.identity, run.order, run.validation)
         leave_ranks()
     return Outcome(state="finished", step=done)
