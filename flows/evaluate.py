@@ -117,7 +117,7 @@ def make_scores(
     run: Session, scorable: Scorable, held_out: str | None, score_all: ScoreAll
 ) -> dict[str, str]:
     """Make or find the scores of a model; labels by `scores/BENCHMARK`."""
-    files = _benchmarks(run, held_out)
+    files = find_benchmarks(run, held_out)
     labels = {
         f"scores/{name}": artifact.label
         for name, artifact in score_all(run, scorable, files).items()
@@ -181,7 +181,12 @@ def benchmarks_folder(profile: Profile, made: Mapping[str, str]) -> Path:
     return profile.runtime.store / made[stages.DEMO_BENCHMARKS.name]
 
 
-def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
+def find_benchmarks(run: Session, held_out: str | None) -> Benchmarks:
+    """The benchmarks' files: the folder that is given, or the demo's, cut from held-out pages.
+
+    Raises:
+        ProfileError: there are neither.
+    """
     profile = run.profile
     if profile.inputs.benchmarks is not None:
         profile.inputs.check()

@@ -20,6 +20,7 @@ from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
 from flows.inputs import Inputs
 from flows.overlap_config import OverlapConfig
+from flows.zero_shot import ZeroShotConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
 from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
@@ -102,6 +103,7 @@ class Profile(_Section):
     """How often training is saved; no part of what is trained."""
     monitors: MonitorConfig = MonitorConfig()
     """Where training's metrics go beside its log; no part of what is trained."""
+    zero_shot: ZeroShotConfig = ZeroShotConfig()
     demo_benchmarks: DemoBenchmarksConfig | None = None
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()

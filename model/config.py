@@ -5,7 +5,7 @@ lie and how often a checkpoint is kept (`TrainSpec`, `CheckpointConfig`) is not.
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -210,6 +210,17 @@ class MonitorConfig(Settings):
     """Team there."""
 
 
+class ProbeSpec(Settings):
+    """A look at the network that the caller takes during training; see `model.probe`."""
+
+    function: str = Field(pattern=r"^[\w.]+:\w+$")
+    """`MODULE:FUNCTION`, importable by the trainer."""
+    every_steps: int = Field(ge=1)
+    """Look after each so many steps and after the last one."""
+    arguments: dict[str, Any] = {}
+    """What it is called with: plain JSON."""
+
+
 class TrainSpec(Settings):
     """One training as `python -m model.train --spec FILE` reads it."""
 
@@ -229,5 +240,7 @@ class TrainSpec(Settings):
     """When it is saved."""
     monitors: MonitorConfig = MonitorConfig()
     """Where else its metrics go."""
+    probe: ProbeSpec | None = None
+    """A look that is taken now and then; the trained weights do not depend on it."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What it runs on: `cuda` gives each rank of a machine a GPU."""

@@ -44,6 +44,7 @@ from model.looks import Interrupted, is_due, measure_loss, write_samples
 from model.milestones import keep_milestones
 from model.pace import Pace
 from model.peers import watching_peers
+from model.probe import figures_of, probe_network
 from model.records import Logs, write_records
 from model.schedule import learning_rate_at
 from model.sequences import Order, Shards, shards_identity
@@ -122,7 +123,9 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
                 spike = watch.take(loss, norm)
                 if spike is not None:
                     engine = answer_spike(run, engine, logs, line, spike)
-                line |= look(run, engine, logs, step)
+                measured, watched = look(run, engine, logs, step)
+                line |= measured
+                figures |= watched
                 if logs is not None:
                     logs.add_step(line, figures)
                 show_on_monitors(engine, step, line | figures)
@@ -216,11 +219,17 @@ def answer_spike(
     return engine
 
 
-def look(run: Run, engine: Any, logs: Logs | None, step: int) -> dict[str, float]:
-    """Measure and sample what is due after `step`; nothing where a stop comes in between."""
+def look(
+    run: Run, engine: Any, logs: Logs | None, step: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Measure, sample and probe what is due after `step`; nothing where a stop comes in between.
+
+    Gives what belongs to the losses, and figures that are only watched.
+    """
     spec, stopped = run.spec, lambda: run.stop.requested
     found: dict[str, float] = {}
     texts: list[dict[str, Any]] = []
+    scores: list[dict[str, Any]] = []
     try:
         if is_validation_due(run, step):
             found["validation_loss"] = measure_loss(
@@ -228,12 +237,16 @@ def look(run: Run, engine: Any, logs: Logs | None, step: int) -> dict[str, float
             )
         if is_due(spec.training.samples.every_steps, step, spec.training.steps):
             texts = write_samples(engine, spec, step, run.rank, stopped)
+        if is_probe_due(run, step):
+            scores = probe_network(engine, spec, run.rank, stopped)
     except Interrupted:
-        return {}
+        return {}, {}
     if logs is not None:
         for text in texts:
             logs.samples.append(text)
-    return found
+        if scores:  # in one line, so that a kill leaves all or none
+            logs.zero_shot.append({"step": step, "scores": scores})
+    return found, figures_of(scores)
 
 
 def complete_look(run: Run, engine: Any, logs: Logs | None, done: int) -> None:
@@ -241,12 +254,14 @@ def complete_look(run: Run, engine: Any, logs: Logs | None, done: int) -> None:
     lacking = logs is not None and logs.lacks_look(
         validation=is_validation_due(run, done),
         samples=is_due(run.spec.training.samples.every_steps, done, run.spec.training.steps),
+        probe=is_probe_due(run, done),
         done=done,
     )
     if from_first_rank(lacking):
-        found = look(run, engine, logs, done)
-        if logs is not None and found:
+        found, watched = look(run, engine, logs, done)
+        if logs is not None and found | watched:
             logs.losses.amend_last(found)
+            logs.metrics.amend_last(found | watched)
 
 
 def is_validation_due(run: Run, step: int) -> bool:
@@ -255,6 +270,12 @@ def is_validation_due(run: Run, step: int) -> bool:
     return run.validation.sequences > 0 and is_due(
         config.validation_every_steps, step, config.steps
     )
+
+
+def is_probe_due(run: Run, step: int) -> bool:
+    """Whether to probe the network after `step`."""
+    probe = run.spec.probe
+    return probe is not None and is_due(probe.every_steps, step, run.spec.training.steps)
 
 
 def save(run: Run, engine: Any, logs: Logs | None, step: int) -> int:

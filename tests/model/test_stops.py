@@ -87,7 +87,8 @@ def test_in_an_evaluation(nursery: Nursery, tmp_path: Path) -> None:
     assert nursery.run(calm) == 0
     spec = make_spec(tmp_path, "stopped", micro_batch=1, **settings)
     assert spec.shards == shards
-    spec = spec.model_copy(update={"checkpoints": CheckpointConfig(every_steps=100)})
+    rare = CheckpointConfig(every_steps=100, milestones=(6,))
+    spec = spec.model_copy(update={"checkpoints": rare})
     child = nursery.start(spec)
     wait_for_step(spec, 4)
     time.sleep(0.2)  # a step takes less, the evaluation after step 5 more
