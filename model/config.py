@@ -183,6 +183,9 @@ class CheckpointConfig(Settings):
     """Save after each so many steps (and when stopped)."""
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints that stay beside the milestones."""
+    stop_grace_s: float = Field(default=7.0, ge=0)
+    """How long a stop waits for a save. What takes longer is abandoned, and the checkpoint before
+    it stays the newest; raise it where whoever stops the training can wait."""
     milestones: tuple[int, ...] = ()
     """Steps that are saved and kept for ever: beside the finished model, too, whose identity they
     are part of. `webtext eval MODEL --milestones` draws learning curves over them."""

@@ -130,17 +130,17 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
                     logs.add_step(line, figures)
                 show_on_monitors(engine, step, line | figures)
                 if run.checkpoints.is_due(step):
-                    saved = save(run, engine, logs, step)
+                    saved = save(run, engine, logs, step, saved)
                 if not is_frozen:  # what lives now lives to the end: no collection need look at it
                     gc.collect()
                     gc.freeze()
                     is_frozen = True
 
-        if done > saved:
-            save(run, engine, logs, done)
+        if done > saved and done != run.checkpoints.abandoned:
+            saved = save(run, engine, logs, done, saved)
         if done < config.steps or any_rank(stop.requested):
             leave_ranks()
-            return Outcome(state="stopped", step=done)
+            return stopped_at(run, done, saved)
         stop.end_at_once(leave)
         weights = gathered_weights(engine.module)
         if run.writes:
@@ -278,12 +278,24 @@ def is_probe_due(run: Run, step: int) -> bool:
     return probe is not None and is_due(probe.every_steps, step, run.spec.training.steps)
 
 
-def save(run: Run, engine: Any, logs: Logs | None, step: int) -> int:
-    """Save everything after `step`, which is returned."""
+def save(run: Run, engine: Any, logs: Logs | None, step: int, before: int) -> int:
+    """Save everything after `step`, and return it; `before` where a stop could not wait for it."""
     if logs is not None:
         logs.sync()
-    run.checkpoints.save(engine, step)
-    return step
+    began, grace_s = time.monotonic(), run.spec.checkpoints.stop_grace_s
+    is_saved = run.checkpoints.save(engine, step, lambda: run.stop.has_waited(grace_s, began))
+    return step if is_saved else before
+
+
+def stopped_at(run: Run, done: int, saved: int) -> Outcome:
+    """How a training that was stopped ended."""
+    if saved == done:
+        return Outcome(state="stopped", step=done)
+    message = (
+        f"saving step {done} took longer than checkpoints.stop_grace_s, "
+        f"{run.spec.checkpoints.stop_grace_s:g} s; the same command goes on from step {saved}"
+    )
+    return Outcome(state="stopped", step=saved, message=message)
 
 
 @contextmanager

@@ -44,9 +44,7 @@ def test_milestones_and_scores_on_the_way(tmp_path: Path) -> None:
     line = (model / "zero_shot.jsonl").read_text().splitlines()[0]
     assert json.loads(line)["scores"][0]["sample"] == "quick: 3 items drawn by seed 0"
     inputs = json.loads((model / "manifest.json").read_text())["identity"]["inputs"]
-    assert [entry["role"] for entry in inputs].count(
-        "benchmark"
-    ) == 1
+    assert [entry["role"] for entry in inputs].count("benchmark") == 1
     (card,) = store.glob("card/*")
     assert not (card / "milestones").exists()
 
