@@ -42,9 +42,9 @@ class _Mark:
 
 
 def draw_curves(
-    points: Sequence[CurvePoint], *, parameters: int, variant: Variant = "paper"
+    points: Sequence[CurvePoint], *, parameters: int, variant: Variant = "paper", note: str = ""
 ) -> str:
-    """The SVG of all columns that some point has a score of."""
+    """The SVG of all columns that some point has a score of; `note` stands below them."""
     places, axis = _places(points)
     published = nearest_row(parameters)
     panels = [
@@ -53,6 +53,8 @@ def draw_curves(
     rows = max(1, math.ceil(len(panels) / ACROSS))
     across = min(ACROSS, max(1, len(panels)))
     width, height = across * PANEL_WIDTH, rows * PANEL_HEIGHT
+    below = f'<text x="8" y="{height + 12}">{escape(note)}</text>\n' if note else ""
+    height += 20 if note else 0
     drawn = [
         _panel(column, marks, published, axis, number % ACROSS, number // ACROSS)
         for number, (column, marks) in enumerate(panels)
@@ -62,7 +64,7 @@ def draw_curves(
         f'height="{height}" font-family="sans-serif" font-size="10">\n'
         f'<rect width="{width}" height="{height}" fill="white"/>\n'
         + "\n".join(drawn)
-        + "\n</svg>\n"
+        + f"\n{below}</svg>\n"
     )
 
 

@@ -69,7 +69,7 @@ def make_bias(
         whole(),
         {
             "model": str(scorable.folder),
-            "device": run.runtime.device,
+            "device": run.device,
             **{role: str(path) for role, path in sets.items()},
         },
     )

@@ -28,6 +28,7 @@ from flows.bias_show import bias_markdown
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
 from flows.markdown import template
+from flows.models import MILESTONES
 from flows.overlap_show import clean_markdown, overlap_markdown
 from infra.lineage import upstream
 from infra.manifest import Manifest
@@ -196,6 +197,8 @@ def _clean(artifacts: Mapping[str, Path], protocols: Collection[str | None]) -> 
 
 def _copy_model(model: Path, destination: Path) -> None:
     for record in Manifest.read(model).files:
+        if record.path.startswith(f"{MILESTONES}/"):
+            continue  # they stay with the artifact
         shutil.copyfile(model / record.path, destination / record.path)
 
 

@@ -201,6 +201,7 @@ def train(
     shards: str = "shards",
     *,
     profile: ProfileOption = "demo",
+    benchmarks: BenchmarksOption = None,
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
@@ -211,7 +212,7 @@ def train(
     Args:
         shards: the shards artifact, for example shards/laptop-3f9c2a7b10de or its first letters.
     """
-    options = Options(profile, set_, store, workers, {})
+    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.train import train as train_flow

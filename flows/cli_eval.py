@@ -53,6 +53,9 @@ def score(
     gain: Annotated[
         bool, Parameter(help="Tell what de-tokenizing gains in each column.", negative="")
     ] = False,
+    milestones: Annotated[
+        bool, Parameter(help="Score the milestones that a model keeps, too.", negative="")
+    ] = False,
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
@@ -76,12 +79,12 @@ def score(
     def flow(settings: Profile) -> dict[str, Any]:
         from flows.evaluate import evaluate_many
 
-        return evaluate_many(settings, list(models), held_out)
+        return evaluate_many(settings, list(models), held_out, milestones)
 
     def shortcut(settings: Profile, reporter: Callable[[], Reporter]) -> dict[str, Any] | None:
         from flows.reuse import reuse_scores
 
-        return reuse_scores(settings, reporter, models, held_out)
+        return reuse_scores(settings, reporter, models, held_out, milestones)
 
     settings, made = in_flow(options, flow, shortcut)
     if json:

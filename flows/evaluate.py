@@ -74,7 +74,10 @@ def evaluate(profile: Profile | str, model: str, held_out: str | None = None) ->
 
 @flow(name="evaluate-many", persist_result=False, task_runner=THREADS)
 def evaluate_many(
-    profile: Profile | str, models: list[str], held_out: str | None = None
+    profile: Profile | str,
+    models: list[str],
+    held_out: str | None = None,
+    milestones: bool = False,
 ) -> dict[str, Any]:
     """Score several models, and draw their learning curves.
 
@@ -82,6 +85,7 @@ def evaluate_many(
         profile: the profile, its path or its name.
         models: as `evaluate` takes them, or a folder that holds checkpoints.
         held_out: as `evaluate` takes it.
+        milestones: score the milestones that model artifacts keep, too.
 
     Returns:
         `models`: names, in order; `references`: what finds them again; `scores`: for each what
@@ -89,18 +93,17 @@ def evaluate_many(
     """
     settings = as_profile(profile)
     with session("evaluate", settings) as run:
-        scorables = find_models(run.store, models)
-        made = make_all_scores(run, models, held_out, _submit_all)
+        scorables = find_models(run.store, models, milestones=milestones)
+        made = make_all_scores(run, scorables, held_out, _submit_all)
         for scorable, of_model in zip(scorables, made["scores"], strict=True):
             _publish_scores(run, scorable, of_model)
         return made
 
 
 def make_all_scores(
-    run: Session, models: Sequence[str], held_out: str | None, score_all: ScoreAll
+    run: Session, scorables: list[Scorable], held_out: str | None, score_all: ScoreAll
 ) -> dict[str, Any]:
     """Make or find the scores of several models and their curves."""
-    scorables = find_models(run.store, models)
     made = [make_scores(run, scorable, held_out, score_all) for scorable in scorables]
     return {
         "models": [scorable.name for scorable in scorables],
@@ -114,7 +117,7 @@ def make_scores(
     run: Session, scorable: Scorable, held_out: str | None, score_all: ScoreAll
 ) -> dict[str, str]:
     """Make or find the scores of a model; labels by `scores/BENCHMARK`."""
-    files = _benchmarks(run, held_out)
+    files = find_benchmarks(run, held_out)
     labels = {
         f"scores/{name}": artifact.label
         for name, artifact in score_all(run, scorable, files).items()
@@ -155,7 +158,7 @@ def _score_file(
         {
             "model": str(scorable.folder),
             "folder": str(files.folder),
-            "device": run.runtime.device,
+            "device": run.device,
         },
         name=f"{run.profile.name}-{benchmark}",
         title=benchmark,
@@ -178,7 +181,12 @@ def benchmarks_folder(profile: Profile, made: Mapping[str, str]) -> Path:
     return profile.runtime.store / made[stages.DEMO_BENCHMARKS.name]
 
 
-def _benchmarks(run: Session, held_out: str | None) -> Benchmarks:
+def find_benchmarks(run: Session, held_out: str | None) -> Benchmarks:
+    """The benchmarks' files: the folder that is given, or the demo's, cut from held-out pages.
+
+    Raises:
+        ProfileError: there are neither.
+    """
     profile = run.profile
     if profile.inputs.benchmarks is not None:
         profile.inputs.check()

@@ -18,6 +18,8 @@ from infra.sources import describe_source
 from infra.store import Store, open_artifact
 
 ROLE = "scored_model"
+MILESTONES = "milestones"
+"""Folder of a model artifact's milestones."""
 HUB_PREFIX = "hub:"
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
@@ -66,6 +68,11 @@ def find_model(store: Store, reference: str) -> Scorable:
     folder = Path(reference)
     if (folder / MANIFEST_NAME).is_file():
         return _artifact(folder)
+    if (
+        folder.resolve().parent.name == MILESTONES
+        and (folder.resolve().parents[1] / MANIFEST_NAME).is_file()
+    ):
+        return _milestone(folder.resolve())
     if (folder / _RECORD_NAME).is_file():
         return _checkpoint(store, folder)
     if (folder / "config.json").is_file():
@@ -83,21 +90,36 @@ def find_model(store: Store, reference: str) -> Scorable:
             raise StoreError(f"{error}\nNor is it on the hub: {hub_error}") from hub_error
 
 
-def find_models(store: Store, references: Sequence[str]) -> list[Scorable]:
+def find_models(
+    store: Store, references: Sequence[str], *, milestones: bool = False
+) -> list[Scorable]:
     """Several models; a folder that holds checkpoints or models stands for all of them, by step.
+
+    Args:
+        store: where artifacts are looked for.
+        references: as `find_model` takes them.
+        milestones: put the milestones that an artifact keeps before it.
 
     Raises:
         StoreError: nothing answers to one of them.
     """
     found: list[Scorable] = []
     for reference in references:
-        inside = _models_below(Path(reference))
+        inside = _models_below(Path(reference)) or _models_below(store.root / reference)
         if inside:
             models = [find_model(store, str(folder)) for folder in inside]
             found += sorted(models, key=lambda model: (model.step or 0, model.name))
         else:
-            found.append(find_model(store, reference))
+            model = find_model(store, reference)
+            found += _kept(model) if milestones else []
+            found.append(model)
     return found
+
+
+def _kept(model: Scorable) -> list[Scorable]:
+    """The milestones that a model artifact keeps; one at its last step is the model itself."""
+    kept = [_milestone(folder) for folder in _models_below(model.folder / MILESTONES)]
+    return [one for one in kept if one.step != model.step]
 
 
 def model_parameters(folder: Path) -> int:
@@ -141,6 +163,26 @@ def _artifact(folder: Path) -> Scorable:
     training = artifact.identity.config.get("training", {})
     step = training.get("steps") if isinstance(training, dict) else None
     return Scorable(artifact.label, artifact.path, [artifact.as_input(ROLE)], step, is_ours=True)
+
+
+def _milestone(folder: Path) -> Scorable:
+    """One that a model artifact keeps: known by the artifact, and by its own files in it."""
+    artifact = open_artifact(folder.parents[1])
+    step = _step_of(folder)
+    inside = f"{MILESTONES}/{folder.name}/"
+    files = [
+        InputRecord(
+            role=ROLE, kind="file", name=file.path, fingerprint=file.sha256, bytes=file.bytes
+        )
+        for file in artifact.manifest().files
+        if file.path.startswith(inside)
+        and file.path.endswith((".safetensors", ".json"))
+        and "token" not in file.path
+    ]
+    if not files:
+        raise StoreError(f"{artifact.label} keeps no milestone {folder.name}")
+    name = f"{artifact.label}@{step}"
+    return Scorable(name, folder, [artifact.as_input(ROLE), *files], step, is_ours=True)
 
 
 def _checkpoint(store: Store, folder: Path) -> Scorable:

@@ -13,6 +13,7 @@ from flows.scores import missing_benchmarks
 from flows.session import session
 from flows.train import train
 from flows.work import THREADS
+from model.device import choose_device
 
 
 @flow(name="pipeline", persist_result=False, task_runner=THREADS)
@@ -20,6 +21,7 @@ def pipeline(profile: Profile | str) -> dict[str, str]:
     """Run a profile end to end; gives the label of each artifact by its stage's name."""
     settings = as_profile(profile)
     with session("pipeline", settings) as run:
+        choose_device(settings.runtime.device, settings.runtime.ranks)  # no GPU: say so now
         made = corpus(settings)
         made |= train(settings, shards=made[stages.SHARDS.name])
         made |= evaluate(settings, model=made[stages.MODEL.name], held_out=made[stages.CORPUS.name])

@@ -22,6 +22,7 @@ from flows.profile import Profile
 from infra.environment import host, utc_now
 from infra.errors import StoreError
 from infra.files import folder_bytes
+from model.device import why_no_gpu
 from webtext.corpus import CorpusConfig, select_corpus_partition
 from webtext.counts import Counts, silent
 from webtext.crawl import CrawlConfig, crawl_partition
@@ -55,6 +56,8 @@ def measure_machine(profile: Profile, cores: int) -> Measurement:
     Raises:
         StoreError: torch or DeepSpeed cannot be used here.
     """
+    wanted = profile.runtime.device
+    device = "cpu" if wanted == "cpu" or why_no_gpu() else "cuda"
     with TemporaryDirectory(prefix="webtext-plan-") as folder:
         root = Path(folder)
         cold = _run_stages(root / "cold", _SMALL_PAGES)
@@ -62,7 +65,7 @@ def measure_machine(profile: Profile, cores: int) -> Measurement:
         large = _run_stages(root / "large", _LARGE_PAGES)
         large |= _time_reading(root / "large", root / "copies", large, small)
     started = _time_start()
-    training = _measure_training(profile.train.cpu_threads, profile.runtime.device)
+    training = _measure_training(profile.train.cpu_threads, device)
     stages = {name: _slope(seen, small[name], cold[name], started) for name, seen in large.items()}
     return Measurement(
         host=host(),
@@ -73,7 +76,7 @@ def measure_machine(profile: Profile, cores: int) -> Measurement:
         training_start_s=training["start_s"],
         flops=training["flops"],
         threads=profile.train.cpu_threads,
-        device=_usable(profile.runtime.device),
+        device=device,
     )
 
 
@@ -201,7 +204,7 @@ def _time_start() -> float:
 
 
 def _measure_training(threads: int, device: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "model.speed", str(threads), _usable(device)]
+    command = [sys.executable, "-m", "model.speed", str(threads), device]
     began = time.perf_counter()
     try:
         done = subprocess.run(
@@ -218,8 +221,3 @@ def _measure_training(threads: int, device: str) -> dict[str, float]:
         "flops": answer["flops"],
         "start_s": time.perf_counter() - began - answer["steps_s"],
     }
-
-
-def _usable(device: str) -> str:
-    """The profile's device where this machine has it, else the CPU."""
-    return device if device == "cuda" and Path("/dev/nvidia0").exists() else "cpu"

@@ -20,9 +20,11 @@ from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
 from flows.inputs import Inputs
 from flows.overlap_config import OverlapConfig
+from flows.zero_shot import ZeroShotConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
 from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
+from model.device import WantedDevice
 from model.launch import Launcher
 from webtext.corpus import CorpusConfig
 from webtext.crawl_config import CrawlConfig
@@ -42,7 +44,7 @@ class _Section(BaseModel):
 
 
 class Runtime(_Section):
-    """How a run is done; nothing here changes a byte of what it makes."""
+    """How a run is done. But for a model's `ranks` and `device`, no byte depends on it."""
 
     store: Path = Path("runs")
     """Folder of artifacts, run records and Prefect's database."""
@@ -63,11 +65,12 @@ class Runtime(_Section):
     """Training processes on this machine."""
     launcher: Launcher = "deepspeed"
     """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
-    device: str = "cpu"
-    """Device that scores and generates: `cpu` or `cuda`."""
     openlineage_url: str | None = None
     """Server that OpenLineage events are sent to, besides the store's folder `events`; the
     environment's OPENLINEAGE_URL by default."""
+    device: WantedDevice = "auto"
+    """What trains and scores: `cpu`, `cuda`, or `auto` for a GPU where torch sees one. It is part
+    of a model's identity, since another device gives other last bits."""
 
 
 _PARTITIONED = ("submissions", "links", "rows")
@@ -103,6 +106,7 @@ class Profile(_Section):
     """How often training is saved; no part of what is trained."""
     monitors: MonitorConfig = MonitorConfig()
     """Where training's metrics go beside its log; no part of what is trained."""
+    zero_shot: ZeroShotConfig = ZeroShotConfig()
     demo_benchmarks: DemoBenchmarksConfig | None = None
     """Cut small benchmark files from held-out documents, where no benchmarks are given."""
     eval: EvalConfig = EvalConfig()

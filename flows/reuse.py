@@ -14,7 +14,7 @@ from flows import stages
 from flows.bias import make_bias
 from flows.corpus import make_corpus
 from flows.evaluate import benchmarks_folder, make_all_scores, make_scores, score_in_turn
-from flows.models import find_model
+from flows.models import find_model, find_models
 from flows.openlineage import LineageEvents, server_url
 from flows.overlap import make_overlap
 from flows.profile import Profile
@@ -69,13 +69,19 @@ def reuse_scores(
     reporter: Callable[[], Reporter],
     models: Sequence[str],
     held_out: str | None,
+    milestones: bool = False,
 ) -> dict[str, Any] | None:
     """What the flow `evaluate_many` would give, if all of it is there."""
     return _reuse(
         "evaluate",
         profile,
         reporter,
-        lambda run: make_all_scores(run, models, held_out, score_in_turn),
+        lambda run: make_all_scores(
+            run,
+            find_models(run.store, models, milestones=milestones),
+            held_out,
+            score_in_turn,
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from infra.environment import utc_now
 from infra.errors import Stopped
 from infra.runs import Run, Use, new_run, write_run
 from infra.store import Artifact, Store
+from model.device import Device, choose_device
 
 
 class WorkToDo(Exception):  # noqa: N818
@@ -45,6 +46,15 @@ class Session:
     def runtime(self) -> Runtime:
         """How the run is done."""
         return self.profile.runtime
+
+    @property
+    def device(self) -> Device:
+        """What scores and probes.
+
+        Raises:
+            SettingsError: a GPU is asked for and there is none.
+        """
+        return choose_device(self.runtime.device)
 
     def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
         """Write down that the run made or reused an artifact."""

@@ -13,18 +13,22 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from eval.files import missing_reason
 from flows import stages
+from flows.evaluate import find_benchmarks
 from flows.funnel import publish_markdown
 from flows.profile import Profile, as_profile
 from flows.session import Session, session, session_of
 from flows.work import PartSpec, is_transient, make, whole
+from flows.zero_shot import FUNCTION, LOG_NAME, draw_on_the_way, on_the_way_markdown
 from infra.call import PartRecord
 from infra.children import log_tail, signal_group
-from infra.errors import ChildDied, StageFailed
+from infra.errors import ChildDied, ProfileError, StageFailed
 from infra.files import files_below
 from infra.parts import describe_file, publish_part
 from infra.store import Artifact
-from model.config import CheckpointConfig, MonitorConfig, TrainSpec
+from model.config import CheckpointConfig, MonitorConfig, ProbeSpec, TrainSpec
+from model.device import choose_device
 from model.launch import EXIT_MISTAKE, Launcher, launch_command, read_outcome
 from model.trace import read_steps
 from webtext.vocabulary import vocabulary_folder
@@ -46,21 +50,56 @@ def train(profile: Profile | str, shards: str) -> dict[str, str]:
 
 def make_model(run: Session, shards: str) -> dict[str, str]:
     """Train or find the profile's model; its label by its stage's name."""
-    profile = run.profile
+    profile, trained_on = run.profile, run.store.find(shards)
+    looked_at, probe, files = _zero_shot(run, trained_on)
     model = make(
         run,
         stages.MODEL,
         {
+            **_kept_milestones(profile),
+            **looked_at,
             "network": profile.model.model_dump(mode="json"),
             "training": profile.train.model_dump(mode="json"),
             "ranks": run.runtime.ranks,  # sums are split among them
+            "device": choose_device(run.runtime.device, run.runtime.ranks),
         },
-        {"shards": run.store.find(shards)},
+        {"shards": trained_on, **files},
         whole(),
         {},
-        run=lambda spec: train_model(spec, profile.checkpoints, profile.monitors),
+        run=lambda spec: train_model(spec, profile.checkpoints, profile.monitors, probe),
     )
     return {stages.MODEL.name: model.label}
+
+
+def _kept_milestones(profile: Profile) -> dict[str, Any]:
+    """What the model's identity says of milestones; nothing where there are none."""
+    steps = profile.checkpoints.milestones_until(profile.train.steps)
+    kept = {"steps": steps, "as": profile.checkpoints.keep_milestones}
+    return {"milestones": kept} if steps else {}
+
+
+def _zero_shot(
+    run: Session, shards: Artifact
+) -> tuple[dict[str, Any], ProbeSpec | None, dict[str, Any]]:
+    """What the model's identity says of scores on the way, the trainer's probe, and the files."""
+    config = run.profile.zero_shot
+    if not config.every_steps:
+        return {}, None, {}
+    corpus = next((e.name for e in shards.identity.inputs if e.kind == "artifact"), None)
+    files = find_benchmarks(run, corpus)
+    wanted = config.benchmarks()
+    for benchmark in wanted:
+        reason = missing_reason(benchmark, files.folder)
+        if reason is not None:
+            raise ProfileError(f"zero_shot.columns cannot be scored while training: {reason}")
+    plain = config.model_dump(mode="json")
+    probe = ProbeSpec(
+        function=FUNCTION,
+        every_steps=config.every_steps,
+        arguments={"config": plain, "folder": str(files.folder.resolve())},
+    )
+    records = {record.fingerprint: record for b in wanted for record in files.inputs_of(run, b)}
+    return {"zero_shot": plain}, probe, {"benchmark": list(records.values())}
 
 
 @task(
@@ -72,14 +111,19 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
     persist_result=False,
 )
 def train_model(
-    spec: PartSpec, checkpoints: CheckpointConfig, monitors: MonitorConfig
+    spec: PartSpec,
+    checkpoints: CheckpointConfig,
+    monitors: MonitorConfig,
+    probe: ProbeSpec | None = None,
 ) -> dict[str, Any]:
     """Run the launcher to its end, going on from the last checkpoint, and publish the model."""
     run = session_of(spec.run_id)
     assert run is not None
     began = time.monotonic()
-    training = _training_spec(spec, checkpoints, monitors)
+    training = _training_spec(spec, checkpoints, monitors, probe)
     _launch(run, spec, training)
+    if probe is not None:
+        draw_on_the_way(training.destination, training.network.parameters)
     losses = read_steps(training.destination / "losses.jsonl")
     counts = {
         "steps": training.training.steps,
@@ -101,7 +145,10 @@ def train_model(
 
 
 def _training_spec(
-    spec: PartSpec, checkpoints: CheckpointConfig, monitors: MonitorConfig
+    spec: PartSpec,
+    checkpoints: CheckpointConfig,
+    monitors: MonitorConfig,
+    probe: ProbeSpec | None,
 ) -> TrainSpec:
     training = TrainSpec.model_validate(
         {
@@ -113,6 +160,8 @@ def _training_spec(
             "training": spec.call.arguments["config"]["training"],
             "checkpoints": checkpoints,
             "monitors": monitors,
+            "probe": probe,
+            "device": spec.call.arguments["config"]["device"],
         }
     )
     training.work.mkdir(parents=True, exist_ok=True)
@@ -164,21 +213,26 @@ def _follow(
 ) -> None:
     """Report each step until the launcher ends; a stop leaves it time to save."""
     deadline = None
+    facts: dict[str, float] = {}
     while launched.poll() is None:
-        _report(run, spec, training)
+        _report(run, spec, training, facts)
         if run.children.is_stopping and deadline is None:
             deadline = time.monotonic() + _SAVE_GRACE_S
         if deadline is not None and time.monotonic() > deadline:
             return
         time.sleep(_POLL_S)
-    _report(run, spec, training)
+    _report(run, spec, training, facts)
 
 
-def _report(run: Session, spec: PartSpec, training: TrainSpec) -> None:
+def _report(run: Session, spec: PartSpec, training: TrainSpec, facts: dict[str, float]) -> None:
+    """Report the last step; `facts` keeps what is measured now and then."""
     line = _last_line(training.work / "metrics.jsonl")
     if line is not None:
         shown = ("loss", "validation_loss", "tokens_per_second", "mfu")
-        facts = {name: line[name] for name in shown if isinstance(line.get(name), int | float)}
+        looks = [name for name in line if name.startswith("zero_shot/")]
+        facts |= {
+            name: line[name] for name in (*shown, *looks) if isinstance(line.get(name), int | float)
+        }
         run.reporter.progress(spec.title, spec.part, line["step"], training.training.steps, facts)
 
 
@@ -211,7 +265,11 @@ def _publish_losses(model: Artifact) -> None:
         validation = line.get("validation_loss")
         table.append(f"| {line['step']} | {_shown(line['loss'])} | {_shown(validation)} |")
     curve = sparkline([line["loss"] for line in losses if line["loss"] is not None])
-    publish_markdown("loss-curve", f"## Loss of `{model.label}`\n\n{curve}\n\n" + "\n".join(table))
+    text = f"## Loss of `{model.label}`\n\n{curve}\n\n" + "\n".join(table)
+    scores = on_the_way_markdown(model.path / LOG_NAME)
+    if scores:
+        text += f"\n\n## Zero-shot scores on the way\n\n{scores}"
+    publish_markdown("loss-curve", text)
 
 
 def _shown(loss: float | None) -> str:

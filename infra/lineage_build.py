@@ -48,6 +48,16 @@ class Known:
             if entry.kind == "artifact" and entry.role == role
         ]
 
+    @property
+    def scored_model(self) -> str | None:
+        """What scores were made of, a milestone with its step; None of a model from outside."""
+        label = next(iter(self.inputs("scored_model")), None)
+        files = [e.name for e in self.manifest.identity.inputs if e.role == "scored_model"]
+        milestones = [name for name in files if name.startswith("milestones/step-")]
+        if label is None or not milestones:
+            return label
+        return f"{label}@{int(milestones[0].split('/')[1].removeprefix('step-'))}"
+
     def parts(self, table: str) -> list[Path]:
         """The files of one of its tables, a partition each, in their order."""
         found = [file.path for file in self.manifest.files if file.path.startswith(f"{table}/")]

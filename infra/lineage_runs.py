@@ -130,8 +130,7 @@ def _artifact_row(folder: Path, used: dict[str, int], now: datetime) -> Artifact
 
 def _scores(known: Known) -> Iterator[ScoreLine]:
     if known.stage == "scores":
-        model = next(iter(known.inputs("scored_model")), "a model from outside")
-        yield from score_lines(known, model)
+        yield from score_lines(known, known.scored_model or "a model from outside")
 
 
 def _since(moment: str, now: datetime) -> float:

@@ -33,7 +33,7 @@ def trace_score(
     build = library.build_of_model(known) if known else None
     lines = [
         line
-        for line in score_lines(scores, model or "a model from outside")
+        for line in score_lines(scores, scores.scored_model or "a model from outside")
         if column in (None, line.column)
     ]
     if not lines:
@@ -44,13 +44,19 @@ def trace_score(
         artifact=scores.label,
         items=tuple(_items(scores, item)) if item is not None else (),
         benchmark=_named(scores, "benchmark"),
-        model=model or ", ".join(_named(scores, "scored_model")),
-        steps=training.get("steps"),
+        model=scores.scored_model or ", ".join(_named(scores, "scored_model")),
+        steps=_milestone_step(scores) or training.get("steps"),
         made_from=tuple(_made(build)) if build else (),
         dumps=_outside(build) if build else (),
         training={name: training[name] for name in _SETTINGS if name in training},
         runs=_runs(library, scores.label),
     )
+
+
+def _milestone_step(scores: Known) -> int | None:
+    """The step of the milestone that was scored; None of a whole training's model."""
+    step = (scores.scored_model or "").partition("@")[2]
+    return int(step) if step else None
 
 
 def trace_artifact(library: Library, known: Known) -> ArtifactTrace:
@@ -59,8 +65,7 @@ def trace_artifact(library: Library, known: Known) -> ArtifactTrace:
     scores: list[ScoreLine] = []
     for user in [known, *below]:
         if user.stage == "scores":
-            model = next(iter(user.inputs("scored_model")), "a model from outside")
-            scores += score_lines(user, model)
+            scores += score_lines(user, user.scored_model or "a model from outside")
     return ArtifactTrace(
         artifact=known.label,
         stage=known.stage,

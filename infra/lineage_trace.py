@@ -127,7 +127,7 @@ class Tracer:
     def scores_of(self, model: str) -> Iterator[ScoreLine]:
         """The numbers that stand on a model."""
         for known in self.build.scores.get(model, ()):
-            yield from score_lines(known, model)
+            yield from score_lines(known, known.scored_model or model)
 
     def text(self, link_id: bytes, partition: int) -> str | None:
         """The text of a document, or of a page that did not become one."""

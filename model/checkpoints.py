@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,14 @@ from torch import nn
 
 from model.config import CheckpointConfig, ModelConfig, Settings, TrainConfig
 from model.errors import CheckpointError
-from model.launch import saved_steps
+from model.launch import checkpoint_name, saved_steps
 from model.state import capture_share, install_moments, load_weights
 from model.tensor_file import FileRecord, hash_file, reading_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
 _RECORD = "checkpoint.json"
+_ABANDONED = "abandoned"
 
 
 class Identity(Settings):
@@ -81,6 +83,8 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path, config: CheckpointConfig, identity: Identity) -> None:
         self.folder, self.config, self.identity = folder, config, identity
+        self.abandoned: int | None = None
+        """The step whose save was given up."""
 
     def is_due(self, step: int) -> bool:
         """Whether to save after `step`."""
@@ -107,8 +111,11 @@ class CheckpointFolder:
         every = spikes.roll_back_every_steps
         return step // every * every if spikes.action == "roll_back" else 0
 
-    def save(self, engine: Any, step: int) -> None:
-        """Save the engine after `step`; every rank calls it."""
+    def save(self, engine: Any, step: int, give_up: Callable[[], bool]) -> bool:
+        """Save the engine after `step`, unless `give_up` holds on some rank before it is written.
+
+        Every rank calls it. What is abandoned leaves nothing behind, and gives False.
+        """
         rank, ranks = dist.get_rank(), dist.get_world_size()
         aside = self.folder / f".partial-{step:08d}"
         if rank == 0:
@@ -116,13 +123,22 @@ class CheckpointFolder:
             aside.mkdir(parents=True)
         dist.barrier()
         name = f"state-{rank:05d}.safetensors"
-        record = write_tensors(aside / name, capture_share(engine, rank, ranks))
+        abandoned = aside / _ABANDONED  # how the rank that gives up tells those still writing
+        share = capture_share(engine, rank, ranks)
+        record = write_tensors(aside / name, share, lambda: give_up() or abandoned.exists())
+        if record is None:
+            abandoned.touch()
         files: list[Any] = [None] * ranks
-        dist.all_gather_object(files, (name, record.bytes, record.sha256))
-        if rank == 0:
+        dist.all_gather_object(files, record and (name, record.bytes, record.sha256))
+        is_whole = all(files)
+        if rank == 0 and is_whole:
             self._seal(aside, step, {name: FileRecord(bytes=n, sha256=h) for name, n, h in files})
             self._forget_old(step)
+        elif rank == 0:
+            shutil.rmtree(aside)
+        self.abandoned = None if is_whole else step
         dist.barrier()
+        return is_whole
 
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint, the same on every rank; every rank calls it.
@@ -140,7 +156,7 @@ class CheckpointFolder:
         return Checkpoint(self._path(step), step, tuple(files)) if files else None
 
     def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}"
+        return self.folder / checkpoint_name(step)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, in numeric order."""

@@ -5,7 +5,7 @@ lie and how often a checkpoint is kept (`TrainSpec`, `CheckpointConfig`) is not.
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -183,8 +183,19 @@ class CheckpointConfig(Settings):
     """Save after each so many steps (and when stopped)."""
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints that stay beside the milestones."""
+    stop_grace_s: float = Field(default=7.0, ge=0)
+    """How long a stop waits for a save. What takes longer is abandoned, and the checkpoint before
+    it stays the newest; raise it where whoever stops the training can wait."""
     milestones: tuple[int, ...] = ()
-    """Steps that are saved and kept for ever."""
+    """Steps that are saved and kept for ever: beside the finished model, too, whose identity they
+    are part of. `webtext eval MODEL --milestones` draws learning curves over them."""
+    keep_milestones: Literal["model", "checkpoint"] = "model"
+    """What is kept there: a Hugging Face folder of each, or the checkpoint, thrice as large, from
+    which a training can go on."""
+
+    def milestones_until(self, steps: int) -> list[int]:
+        """The milestones that a training of so many steps reaches, in order."""
+        return sorted({step for step in self.milestones if 0 < step <= steps})
 
 
 class MonitorConfig(Settings):
@@ -200,6 +211,17 @@ class MonitorConfig(Settings):
     """Project there."""
     wandb_team: str | None = None
     """Team there."""
+
+
+class ProbeSpec(Settings):
+    """A look at the network that the caller takes during training; see `model.probe`."""
+
+    function: str = Field(pattern=r"^[\w.]+:\w+$")
+    """`MODULE:FUNCTION`, importable by the trainer."""
+    every_steps: int = Field(ge=1)
+    """Look after each so many steps and after the last one."""
+    arguments: dict[str, Any] = {}
+    """What it is called with: plain JSON."""
 
 
 class TrainSpec(Settings):
@@ -221,3 +243,7 @@ class TrainSpec(Settings):
     """When it is saved."""
     monitors: MonitorConfig = MonitorConfig()
     """Where else its metrics go."""
+    probe: ProbeSpec | None = None
+    """A look that is taken now and then; the trained weights do not depend on it."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What it runs on: `cuda` gives each rank of a machine a GPU."""

@@ -21,17 +21,22 @@ from deepspeed.accelerator import get_accelerator
 from torch import nn
 
 from model.config import MonitorConfig, TrainConfig
+from model.device import Device
 from model.errors import SettingsError
 
 COLLECTIVE_TIMEOUT_S = 600.0
 """Longest wait of one rank for another; reading a checkpoint of gigabytes takes a minute."""
 
 
-def join_ranks() -> tuple[int, int]:
+def join_ranks(device: Device) -> tuple[int, int]:
     """Join the process group that the launcher's environment names; returns (rank, ranks).
 
     Without a launcher it is a group of one, which needs no port.
+
+    Raises:
+        SettingsError: this rank's device is not there.
     """
+    check_device(device)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if "WORLD_SIZE" not in os.environ:
@@ -42,6 +47,29 @@ def join_ranks() -> tuple[int, int]:
         dist.init_process_group(backend, store=alone, rank=0, world_size=1)
     deepspeed.init_distributed(timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S))
     return dist.get_rank(), dist.get_world_size()
+
+
+def check_device(device: Device) -> None:
+    """See that this rank has its device, and that DeepSpeed takes the same.
+
+    Raises:
+        SettingsError: it has not.
+    """
+    if device == "cuda":
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if rank >= count:
+            raise SettingsError(
+                f"device 'cuda' was asked for, but torch {torch.__version__} sees {count} GPUs and "
+                f"this is rank {rank} of its machine; use a torch built for CUDA and no more ranks "
+                "than GPUs, or device 'cpu'"
+            )
+    found = get_accelerator().device_name()
+    if found != device:
+        raise SettingsError(
+            f"DeepSpeed took the device {found!r}, the training's is {device!r}; start it with "
+            f"`launch_command`, or with DS_ACCELERATOR={device}"
+        )
 
 
 def leave_ranks() -> None:

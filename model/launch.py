@@ -57,7 +57,7 @@ def launch_command(
     spec = TrainSpec.model_validate_json(spec_path.read_text())
     module = ["model.train", "--spec", str(spec_path)]
     environment = {
-        "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", "cpu"),
+        "DS_ACCELERATOR": spec.device,
         "OMP_NUM_THREADS": str(spec.training.cpu_threads),
         # Threads that spin while they wait make two threads three times as slow as one wherever
         # another process wants the core (measured); asleep they cost a tenth when alone.
@@ -103,6 +103,11 @@ def read_outcome(work: Path) -> Outcome | None:
     """How the last training in `work` stands; None where there was none."""
     path = work / "outcome.json"
     return Outcome.model_validate_json(path.read_text()) if path.is_file() else None
+
+
+def checkpoint_name(step: int) -> str:
+    """Name of the folder of a checkpoint."""
+    return f"step-{step:08d}"
 
 
 def saved_steps(checkpoints: Path) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 from model.checkpoints import Identity
 from model.config import TrainSpec
 from model.curve import loss_curve
+from model.probe import ZERO_SHOT
 from model.sequences import Order, Shards
 from model.spikes import refused_at_end
 from model.trace import StepLog, read_steps
@@ -22,6 +23,7 @@ class Logs:
         self.metrics = StepLog(work / "metrics.jsonl", resume_at=done, strict=False)
         self.spikes = StepLog(work / "spikes.jsonl", resume_at=done, strict=False)
         self.samples = StepLog(work / "samples.jsonl", resume_at=done, strict=False)
+        self.zero_shot = StepLog(work / ZERO_SHOT, resume_at=done, strict=False)
 
     def add_step(self, line: dict[str, Any], figures: dict[str, Any]) -> None:
         """Write a step down; its figures only where they are watched."""
@@ -30,25 +32,26 @@ class Logs:
 
     def sync(self) -> None:
         """Have everything on disk before a checkpoint counts on it."""
-        for log in (self.losses, self.metrics, self.spikes, self.samples):
+        for log in (self.losses, self.metrics, self.spikes, self.samples, self.zero_shot):
             log.sync()
 
     def recent(self, steps: int, done: int) -> tuple[list[dict[str, Any]], int]:
         """The last so many steps, and how many at the end made no update."""
         return self.losses.lines()[-steps:], refused_at_end(self.spikes.lines(), done)
 
-    def lacks_look(self, *, validation: bool, samples: bool, done: int) -> bool:
+    def lacks_look(self, *, validation: bool, samples: bool, probe: bool, done: int) -> bool:
         """Whether a look that was due after step `done` is missing: a stop came in between."""
         if not done:
             return False
         measured = "validation_loss" in self.losses.lines()[-1]
         written = any(line["step"] == done for line in self.samples.lines())
-        return (validation and not measured) or (samples and not written)
+        probed = any(line["step"] == done for line in self.zero_shot.lines())
+        return (validation and not measured) or (samples and not written) or (probe and not probed)
 
 
 def write_records(spec: TrainSpec, identity: Identity, order: Order, validation: Shards) -> None:
     """The logs without times, the curve and `training.json` beside the exported model."""
-    for name in EXPORTED:
+    for name in (*EXPORTED, *([ZERO_SHOT] if spec.probe else [])):
         (spec.destination / name).write_text((spec.work / name).read_text())
     trace = read_steps(spec.work / "losses.jsonl")
     (spec.destination / "loss.svg").write_text(loss_curve(trace), encoding="utf-8")

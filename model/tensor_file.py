@@ -7,8 +7,9 @@ The format is described in `model.weights_file`.
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from model.config import Settings
 from model.errors import CheckpointError
 from model.weights_file import header_bytes
 
+_PIECE_BYTES = 4 << 20
+_SYNC_BYTES = 32 << 20
+"""Written between two waits for the disk: one wait for gigabytes could not be broken off."""
 _KINDS = {torch.int64: "I64", torch.float32: "F32"}
 
 
@@ -30,16 +34,43 @@ class FileRecord(Settings):
     sha256: str
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
-    """Write tensors (float32 or int64) and fsync."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        for chunk in _chunks(tensors):
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], give_up: Callable[[], bool] = lambda: False
+) -> FileRecord | None:
+    """Write tensors (float32 or int64) and fsync.
+
+    Args:
+        path: the file.
+        tensors: what it is to hold.
+        give_up: asked after every few megabytes; where it is true, None is returned at once and
+            what was written is worthless.
+    """
+    digest, size, synced = hashlib.sha256(), 0, 0
+    with path.open("wb", buffering=0) as file:
+        for chunk in _pieces(tensors):
+            if give_up():
+                return None
             digest.update(chunk)
-            size += file.write(chunk)
-        file.flush()
+            size += _write_all(file, chunk)
+            if size - synced >= _SYNC_BYTES:
+                os.fdatasync(file.fileno())
+                synced = size
         os.fsync(file.fileno())
     return FileRecord(bytes=size, sha256=digest.hexdigest())
+
+
+def _write_all(file: FileIO, chunk: memoryview) -> int:
+    done = 0
+    while done < len(chunk):  # without a buffer, a signal or a full pipe cuts a write short
+        done += file.write(chunk[done:]) or 0
+    return done
+
+
+def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[memoryview]:
+    for chunk in _chunks(tensors):
+        whole = memoryview(chunk)
+        for start in range(0, len(whole), _PIECE_BYTES):
+            yield whole[start : start + _PIECE_BYTES]
 
 
 def _chunks(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:

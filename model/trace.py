@@ -1,7 +1,8 @@
 """The logs of a training, JSON lines that name their step.
 
 `losses.jsonl` has a line for each step, `spikes.jsonl` one for each step that went wrong,
-`samples.jsonl` the texts written; they are deterministic and become part of the model artifact.
+`samples.jsonl` the texts written, `zero_shot.jsonl` the scores of networks on the way; they are
+deterministic and become part of the model artifact.
 `metrics.jsonl` is the losses with times, for watching. All lie in the work folder and are cut back
 to the checkpoint's step on resume, so that each line is there once and in order.
 """
@@ -53,6 +54,8 @@ class StepLog:
         """Add to the last line."""
         self.close()
         kept = self.path.read_text().splitlines(keepends=True)
+        if not kept:  # a log that is only watched may have been lost
+            return
         self._begin(kept[:-1])
         self.append(json.loads(kept[-1]) | additions)
 

@@ -41,8 +41,10 @@ from model.export import export_model, gathered_weights
 from model.gpt2 import build_gpt2
 from model.launch import CHECKPOINTS, Outcome
 from model.looks import Interrupted, is_due, measure_loss, write_samples
+from model.milestones import keep_milestones
 from model.pace import Pace
 from model.peers import watching_peers
+from model.probe import figures_of, probe_network
 from model.records import Logs, write_records
 from model.schedule import learning_rate_at
 from model.sequences import Order, Shards, shards_identity
@@ -77,7 +79,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
     """
     config = spec.training
     torch.set_num_threads(config.cpu_threads)
-    rank, ranks = join_ranks()
+    rank, ranks = join_ranks(spec.device)
     with only_trainer_in(spec.work, rank), watching_peers(spec.work, rank, ranks) as peers:
         leave = partial(peers.leave, leave)
         stop.end_at_once(leave)
@@ -121,26 +123,29 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
                 spike = watch.take(loss, norm)
                 if spike is not None:
                     engine = answer_spike(run, engine, logs, line, spike)
-                line |= look(run, engine, logs, step)
+                measured, watched = look(run, engine, logs, step)
+                line |= measured
+                figures |= watched
                 if logs is not None:
                     logs.add_step(line, figures)
                 show_on_monitors(engine, step, line | figures)
                 if run.checkpoints.is_due(step):
-                    saved = save(run, engine, logs, step)
+                    saved = save(run, engine, logs, step, saved)
                 if not is_frozen:  # what lives now lives to the end: no collection need look at it
                     gc.collect()
                     gc.freeze()
                     is_frozen = True
 
-        if done > saved:
-            save(run, engine, logs, done)
+        if done > saved and done != run.checkpoints.abandoned:
+            saved = save(run, engine, logs, done, saved)
         if done < config.steps or any_rank(stop.requested):
             leave_ranks()
-            return Outcome(state="stopped", step=done)
+            return stopped_at(run, done, saved)
         stop.end_at_once(leave)
         weights = gathered_weights(engine.module)
         if run.writes:
             export_model(spec.network, weights, spec.destination, vocabulary_folder=spec.vocabulary)
+            keep_milestones(spec)
             write_records(spec, run.checkpoints.identity, run.order, run.validation)
         leave_ranks()
     return Outcome(state="finished", step=done)
@@ -214,11 +219,17 @@ def answer_spike(
     return engine
 
 
-def look(run: Run, engine: Any, logs: Logs | None, step: int) -> dict[str, float]:
-    """Measure and sample what is due after `step`; nothing where a stop comes in between."""
+def look(
+    run: Run, engine: Any, logs: Logs | None, step: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Measure, sample and probe what is due after `step`; nothing where a stop comes in between.
+
+    Gives what belongs to the losses, and figures that are only watched.
+    """
     spec, stopped = run.spec, lambda: run.stop.requested
     found: dict[str, float] = {}
     texts: list[dict[str, Any]] = []
+    scores: list[dict[str, Any]] = []
     try:
         if is_validation_due(run, step):
             found["validation_loss"] = measure_loss(
@@ -226,12 +237,16 @@ def look(run: Run, engine: Any, logs: Logs | None, step: int) -> dict[str, float
             )
         if is_due(spec.training.samples.every_steps, step, spec.training.steps):
             texts = write_samples(engine, spec, step, run.rank, stopped)
+        if is_probe_due(run, step):
+            scores = probe_network(engine, spec, run.rank, stopped)
     except Interrupted:
-        return {}
+        return {}, {}
     if logs is not None:
         for text in texts:
             logs.samples.append(text)
-    return found
+        if scores:  # in one line, so that a kill leaves all or none
+            logs.zero_shot.append({"step": step, "scores": scores})
+    return found, figures_of(scores)
 
 
 def complete_look(run: Run, engine: Any, logs: Logs | None, done: int) -> None:
@@ -239,12 +254,14 @@ def complete_look(run: Run, engine: Any, logs: Logs | None, done: int) -> None:
     lacking = logs is not None and logs.lacks_look(
         validation=is_validation_due(run, done),
         samples=is_due(run.spec.training.samples.every_steps, done, run.spec.training.steps),
+        probe=is_probe_due(run, done),
         done=done,
     )
     if from_first_rank(lacking):
-        found = look(run, engine, logs, done)
-        if logs is not None and found:
+        found, watched = look(run, engine, logs, done)
+        if logs is not None and found | watched:
             logs.losses.amend_last(found)
+            logs.metrics.amend_last(found | watched)
 
 
 def is_validation_due(run: Run, step: int) -> bool:
@@ -255,12 +272,30 @@ def is_validation_due(run: Run, step: int) -> bool:
     )
 
 
-def save(run: Run, engine: Any, logs: Logs | None, step: int) -> int:
-    """Save everything after `step`, which is returned."""
+def is_probe_due(run: Run, step: int) -> bool:
+    """Whether to probe the network after `step`."""
+    probe = run.spec.probe
+    return probe is not None and is_due(probe.every_steps, step, run.spec.training.steps)
+
+
+def save(run: Run, engine: Any, logs: Logs | None, step: int, before: int) -> int:
+    """Save everything after `step`, and return it; `before` where a stop could not wait for it."""
     if logs is not None:
         logs.sync()
-    run.checkpoints.save(engine, step)
-    return step
+    began, grace_s = time.monotonic(), run.spec.checkpoints.stop_grace_s
+    is_saved = run.checkpoints.save(engine, step, lambda: run.stop.has_waited(grace_s, began))
+    return step if is_saved else before
+
+
+def stopped_at(run: Run, done: int, saved: int) -> Outcome:
+    """How a training that was stopped ended."""
+    if saved == done:
+        return Outcome(state="stopped", step=done)
+    message = (
+        f"saving step {done} took longer than checkpoints.stop_grace_s, "
+        f"{run.spec.checkpoints.stop_grace_s:g} s; the same command goes on from step {saved}"
+    )
+    return Outcome(state="stopped", step=saved, message=message)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Imported before torch, so that both hold from a process's first moments.
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
         self._leave: Callable[[], None] | None = None
 
     def listen(self) -> None:
@@ -41,7 +43,13 @@ class StopRequest:
         """From now on, only take note of a stop: there is work to save."""
         self._leave = None
 
+    def has_waited(self, seconds: float, since: float) -> bool:
+        """Whether a stop has waited so long for what began at `since`, by the monotonic clock."""
+        return self.requested and time.monotonic() - max(self._requested_at, since) > seconds
+
     def _request(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.requested:
+            self._requested_at = time.monotonic()
         self.requested = True
         if self._leave is not None:
             self._end(self._leave)

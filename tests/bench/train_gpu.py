@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from model.config import PRESETS, CheckpointConfig, ModelConfig, TrainConfig, TrainSpec
+from model.device import Device
 from model.launch import launch_command
 from model.pace import peak_of
 from model.speed import step_operations
@@ -113,12 +114,12 @@ def make_training(
     )
 
 
-def measure(network: ModelConfig, training: TrainConfig, device: str, name: str) -> Measured:
+def measure(network: ModelConfig, training: TrainConfig, device: Device, name: str) -> Measured:
     """Run both loops, one after the other, each in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="webtext-bench-") as folder:
-        spec = write_spec(Path(folder), network, training)
+        spec = write_spec(Path(folder), network, training, device)
         losses, seconds = run_plain(spec, device)
-        lines = run_trainer(spec, device)
+        lines = run_trainer(spec)
     tokens = training.sequences_per_step * network.context
     plain = tokens / median(seconds)
     trainer = tokens / median([line["step_s"] for line in lines])
@@ -136,7 +137,9 @@ def median(seconds: list[float]) -> float:
     return statistics.median(seconds[WARM_UP_STEPS:])
 
 
-def write_spec(folder: Path, network: ModelConfig, training: TrainConfig) -> Path:
+def write_spec(
+    folder: Path, network: ModelConfig, training: TrainConfig, device: Device = "cpu"
+) -> Path:
     """Shards of random tokens, and a training on them."""
     random = np.random.default_rng(0)
     for split, rows in (("train", 2 * training.sequences_per_step), ("validation", 1)):
@@ -151,6 +154,7 @@ def write_spec(folder: Path, network: ModelConfig, training: TrainConfig) -> Pat
         network=network,
         training=training,
         checkpoints=CheckpointConfig(every_steps=training.steps),
+        device=device,
     )
     path = folder / "spec.json"
     path.write_text(spec.model_dump_json())
@@ -166,9 +170,9 @@ def run_plain(spec: Path, device: str) -> tuple[list[float], list[float]]:
     return found["losses"], found["seconds"]
 
 
-def run_trainer(spec: Path, device: str) -> list[dict[str, float]]:
+def run_trainer(spec: Path) -> list[dict[str, float]]:
     command, additions = launch_command(spec)
-    environment = os.environ | additions | {"DS_ACCELERATOR": device}
+    environment = os.environ | additions
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"the trainer failed: {(done.stdout + done.stderr)[-2000:]}")

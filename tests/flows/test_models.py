@@ -36,7 +36,9 @@ def write_checkpoint(folder: Path, step: int, seed: int = 0) -> None:
             if number % 2 == rank
         }
         name = f"state-{rank:05d}.safetensors"
-        files[name] = write_tensors(folder / name, share).model_dump()
+        record = write_tensors(folder / name, share)
+        assert record is not None
+        files[name] = record.model_dump()
     record = {
         "step": step,
         "sequences_read": step,

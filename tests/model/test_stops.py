@@ -87,7 +87,8 @@ def test_in_an_evaluation(nursery: Nursery, tmp_path: Path) -> None:
     assert nursery.run(calm) == 0
     spec = make_spec(tmp_path, "stopped", micro_batch=1, **settings)
     assert spec.shards == shards
-    spec = spec.model_copy(update={"checkpoints": CheckpointConfig(every_steps=100)})
+    rare = CheckpointConfig(every_steps=100, milestones=(6,))
+    spec = spec.model_copy(update={"checkpoints": rare})
     child = nursery.start(spec)
     wait_for_step(spec, 4)
     time.sleep(0.2)  # a step takes less, the evaluation after step 5 more
@@ -103,7 +104,7 @@ def test_in_an_evaluation(nursery: Nursery, tmp_path: Path) -> None:
 
 
 def test_in_a_save(nursery: Nursery, tmp_path: Path) -> None:
-    """A save that has begun is finished: what it leaves is whole."""
+    """A save that is quick enough is finished: what it leaves is whole."""
     spec = make_spec(tmp_path, steps=3000)
     spec = spec.model_copy(update={"checkpoints": CheckpointConfig(every_steps=1)})
     child = nursery.start(spec)
@@ -114,6 +115,31 @@ def test_in_a_save(nursery: Nursery, tmp_path: Path) -> None:
     step = outcome_of(spec).step
     assert saved_steps(spec.work / "checkpoints")[-1] == step
     assert not any(spec.work.glob("checkpoints/.partial-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_in_a_save_that_takes_long(nursery: Nursery, tmp_path: Path, ranks: int) -> None:
+    """A state of 0.4 GB, of which a disk writes but a part in the grace: none of it stays."""
+    spec = make_spec(tmp_path, steps=3, sequences_per_step=2, micro_batch=1)
+    wide = spec.network.model_copy(update={"layers": 3, "width": 960, "dropout": 0.0})
+    steps = CheckpointConfig(every_steps=1, stop_grace_s=0.05)
+    slow = spec.model_copy(update={"network": wide, "checkpoints": steps})
+    children = nursery.start_ranks(slow, ranks)
+    wait_until(lambda: any(slow.work.glob("checkpoints/.partial-00000002/state-*")))
+    began = time.monotonic()
+    for child in children:  # as launchers do
+        os.kill(child, signal.SIGTERM)
+    assert set(nursery.wait_ranks()) == {EXIT_STOPPED}
+    assert time.monotonic() - began < LIMIT_S
+    outcome = outcome_of(slow)
+    assert (outcome.state, outcome.step) == ("stopped", 1)
+    assert "saving step 2 took longer" in outcome.message
+    assert "goes on from step 1" in outcome.message
+    assert [p.name for p in (slow.work / "checkpoints").iterdir()] == ["step-00000001"]
+    patient = slow.model_copy(update={"checkpoints": CheckpointConfig(every_steps=2)})
+    assert nursery.run(patient, ranks) == 0
+    assert [line["step"] for line in read_steps(slow.work / "losses.jsonl")] == [1, 2, 3]
 
 
 def test_a_stop_of_one_rank_stops_all(nursery: Nursery, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -129,6 +130,28 @@ def test_only_last_checkpoints_and_milestones_stay(unbroken: TrainSpec) -> None:
     assert names == ["step-00000006", "step-00000016", "step-00000020"]
 
 
+def test_the_model_keeps_its_milestones(unbroken: TrainSpec) -> None:
+    """As models that open by themselves, of the weights that the checkpoint has."""
+    from model.checkpoint_network import import_checkpoint
+
+    kept = unbroken.destination / "milestones"
+    assert [path.name for path in kept.iterdir()] == ["step-00000006"]
+    network = import_model(kept / "step-00000006", padded_vocabulary=64)
+    there = import_checkpoint(unbroken.work / "checkpoints" / "step-00000006")
+    for name, weight in there.state_dict().items():
+        assert torch.equal(network.state_dict()[name], weight)
+
+
+def test_milestones_may_be_kept_as_checkpoints(
+    unbroken: TrainSpec, nursery: Nursery, tmp_path: Path
+) -> None:
+    settings = unbroken.checkpoints.model_copy(update={"keep_milestones": "checkpoint"})
+    again = unbroken.model_copy(update={"destination": tmp_path / "model", "checkpoints": settings})
+    assert nursery.run(again) == 0
+    kept = files_of(again.destination / "milestones" / "step-00000006")
+    assert kept == files_of(unbroken.work / "checkpoints" / "step-00000006")
+
+
 def test_a_finished_training_only_exports_again(
     unbroken: TrainSpec, nursery: Nursery, tmp_path: Path
 ) -> None:
@@ -159,7 +182,7 @@ def test_killed_trainings_end_with_the_same_bytes(
 ) -> None:
     spec = make_spec(tmp_path)
     # A save after every step: that is where most of the time goes, so most kills hit one.
-    often = CheckpointConfig(every_steps=1, keep_last=2)
+    often = CheckpointConfig(every_steps=1, keep_last=2, milestones=(6,))
     spec = spec.model_copy(update={"checkpoints": often})
     seen = kill_and_resume(spec, nursery, random.Random(1), 4)
     assert 0 < seen[0] < 20
@@ -173,7 +196,7 @@ def test_twenty_kills(nursery: Nursery, tmp_path: Path, every_steps: int) -> Non
     calm = make_spec(tmp_path, "calm", steps=100)
     assert nursery.run(calm) == 0
     spec = make_spec(tmp_path, "killed", steps=100)
-    settings = CheckpointConfig(every_steps=every_steps, keep_last=2)
+    settings = CheckpointConfig(every_steps=every_steps, keep_last=2, milestones=(6,))
     spec = spec.model_copy(update={"checkpoints": settings})
     kill_and_resume(spec, nursery, random.Random(2), 20)
     assert files_of(spec.destination) == files_of(calm.destination)
@@ -249,8 +272,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(content)
-    for path in spec.destination.iterdir():
-        path.unlink()
+    shutil.rmtree(spec.destination)
     assert nursery.run(spec) == 0
     assert files_of(spec.destination) == files_of(unbroken.destination)
 

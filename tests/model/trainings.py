@@ -121,8 +121,9 @@ def run(spec: TrainSpec, ranks: int = 1, launcher: Launcher = "direct") -> tuple
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, by its name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Every file below a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def plain_training(spec: TrainSpec) -> list[dict[str, float]]:
