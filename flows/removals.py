@@ -32,7 +32,7 @@ def removals_input(run: Session, links: Artifact | None = None) -> dict[str, Art
     Raises:
         SourceError: the list was damaged.
     """
-    path = run.store.root / LIST_NAME
+    path = run.profile.inputs.removals or run.store.root / LIST_NAME
     if not path.is_file() or not path.stat().st_size:
         return {}
     inputs: dict[str, Artifact | Sequence[InputRecord]] = {

@@ -144,12 +144,8 @@ class Desk:
 
     def score(self, subject: Subject) -> ScoreTrace:
         """What a score stands on."""
-        if subject.artifact == "":
-            scores = self._known(subject.name)
-            return trace_score(self.library, scores, None, subject.first)
-        build = self.library.build_of(self._run) if self._run else None
-        scores = newest_scores(self.library, subject.name, build)
-        return trace_score(self.library, scores, subject.artifact, subject.first)
+        scores = scores_meant(self.library, subject, self._run)
+        return trace_score(self.library, scores, subject.column, subject.first)
 
     def text(self, found: LinkTrace) -> str:
         """The extracted text of a link. Raises StoreError where there is none."""
@@ -180,8 +176,22 @@ class Desk:
             raise StoreError(f"{self.tracer().build.tip.label} has no link {shown}")
         return found
 
-    def _known(self, reference: str) -> Known:
-        return self.library.known[self.library.store.find(reference).label]
+
+def scores_meant(library: Library, subject: Subject, run: str | None) -> Known:
+    """The scores that a person means: those named, or the newest of a benchmark.
+
+    Args:
+        library: the store's artifacts.
+        subject: a score or an item, as `read_subject` understood it.
+        run: which build is meant, where a benchmark was named.
+
+    Raises:
+        StoreError: there are none.
+    """
+    if subject.artifact is not None:
+        return library.known[subject.artifact]
+    build = library.build_of(run) if run else None
+    return newest_scores(library, subject.name, build)
 
 
 def _rule_against(build: Build, url: str) -> str | None:

@@ -5,6 +5,7 @@
     STORE/runs/RUN_ID.json                          what each run made and reused
     STORE/plans/                                    estimates of runs
     STORE/index/                                    indexes that can be made again
+    STORE/reproduce/                                profiles that `webtext reproduce` wrote
 
 Equal identity gives the same folder, so "is it there already?" is the whole of caching.
 """
@@ -33,7 +34,7 @@ from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Mak
 
 WORK_NAME = ".work"
 _DIGITS = 12
-_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index"}
+_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index", "reproduce"}
 
 
 @dataclass(frozen=True)
