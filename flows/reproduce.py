@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flows import stages
 from flows.models import ROLE
-from flows.removals import listed_removals
+from flows.removal_list import listed_removals
 from flows.reproduce_inputs import (
     FOLDER,
     Finder,

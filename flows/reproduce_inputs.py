@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from eval.files import benchmark_paths
 from flows import stages
-from flows.removals import LIST_NAME
+from flows.removal_list import LIST_NAME
 from infra.canonical import file_sha256
 from infra.errors import StoreError
 from infra.files import write_atomic

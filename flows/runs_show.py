@@ -75,8 +75,10 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
 
 
 def _state_of(row: ArtifactRow) -> str:
+    if row.superseded_by:
+        return f"[red]superseded by {row.superseded_by}[/]"
     if row.removed_documents:
-        return f"[red]read {row.removed_documents:,} removed documents[/]"
+        return f"[red]{row.removed_documents:,} removed documents in its training text[/]"
     return _state(row.state)
 
 

@@ -5,6 +5,9 @@ What only some questions need is imported by them: an answer is to be there with
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from flows.removal_list import LIST_NAME
 from flows.trace_order import TrainingOrder, orders_of
 from flows.trace_subject import Subject, read_subject
 from infra.errors import StoreError
@@ -45,6 +48,9 @@ class Desk:
             StoreError: nothing in the store answers to it.
         """
         subject = read_subject(self.library.store, text)
+        return self._marked(self._answer(subject, limit))
+
+    def _answer(self, subject: Subject, limit: int) -> Trace:
         match subject.kind:
             case "url":
                 return self.url(subject.name)
@@ -62,6 +68,25 @@ class Desk:
                 return self.score(subject)
             case "artifact":
                 return trace_artifact(self.library, self.library.known[subject.name])
+
+    def _marked(self, found: Trace) -> Trace:
+        """The answer, with what was taken down since of what it tells of."""
+        store = self.library.store
+        if not (store.root / LIST_NAME).is_file():
+            return found
+        from flows.removed import removed_from, taken_down
+
+        if isinstance(found, PlaceTrace) and found.document is not None:
+            return found.model_copy(update={"document": self._marked(found.document)})
+        if isinstance(found, LinkTrace):
+            host = urlsplit(found.link.url).hostname or ""
+            told = taken_down(store, found.link.link_id, host)
+            return found.model_copy(update={"taken_down": told})
+        if isinstance(found, StepTrace | ScoreTrace | ArtifactTrace):
+            label = found.model if isinstance(found, StepTrace) else found.artifact
+            number = removed_from(store, store.find(label))
+            return found.model_copy(update={"removed_documents": number})
+        return found
 
     def tracer(self, build: Build | None = None) -> Tracer:
         """What answers about the links of a build; by default of the one that is meant."""

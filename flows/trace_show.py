@@ -70,6 +70,8 @@ def _link_tree(found: LinkTrace) -> Tree:
             branch.add(f"kept in place of {copy.link_id} ({copy.kind}, {copy.similarity:.2f})")
         if found.copies_in_all > len(found.copies):
             branch.add(f"and of {found.copies_in_all - len(found.copies):,} more")
+    if found.taken_down is not None:
+        tree.add(f"[red]taken down {escape(found.taken_down)}[/]")
     if found.dropped is not None:
         _add_dropped(tree, found.dropped)
     _add_spans(tree, found.spans)
@@ -227,6 +229,7 @@ def _step_tree(found: StepTrace) -> Tree:
         branch.add(f"{escape(read.url or read.link_id)} [dim]step {read.step:,}, {where}[/]")
     if more := found.sequences - found.sequences_shown:
         branch.add(f"and the documents of {more:,} sequences more")
+    _add_removed(tree, found.removed_documents)
     _add_scores(tree, found.scores)
     return tree
 
@@ -248,6 +251,7 @@ def _score_tree(found: ScoreTrace) -> Tree:
         branch = branch.add(f"{escape(made.artifact)}{kept}{losses}")
     for dump in found.dumps:
         branch.add(escape(dump))
+    _add_removed(tree, found.removed_documents)
     _add_runs(tree, found.runs)
     return tree
 
@@ -259,9 +263,15 @@ def _artifact_tree(found: ArtifactTrace) -> Tree:
             branch = tree.add(title)
             for name in names:
                 branch.add(escape(name))
+    _add_removed(tree, found.removed_documents)
     _add_scores(tree, found.scores)
     _add_runs(tree, found.runs)
     return tree
+
+
+def _add_removed(tree: Tree, documents: int) -> None:
+    if documents:
+        tree.add(f"[red]{documents:,} documents of its training text were taken down since[/]")
 
 
 def _add_runs(tree: Tree, runs: Sequence[str]) -> None:
