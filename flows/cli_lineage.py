@@ -45,7 +45,8 @@ def trace(
     Args:
         subject: a URL, a domain, a submission's id, a link_id, a token of a shard
             (train/shard-00003-000.npy@5120), steps of a training (model/demo-3f9c@17 or @17-20), an
-            item of a benchmark (lambada#5), a score (lambada_acc, scores/...) or any artifact.
+            item of a benchmark (lambada#5), a score (lambada_acc, scores/...), a run's id or that
+            of its Prefect flow run, or any artifact.
     """
     from flows.running import store_of
     from flows.trace import Desk, link_of
@@ -113,13 +114,21 @@ def impact(
 
 
 def runs(
+    run: str | None = None,
     *,
     limit: Annotated[int, Parameter(help="Runs that are listed; 0: all.")] = 20,
     store: StoreRequired = Path("runs"),
     json: JsonOption = False,
-    debug: DebugOption = False,  # noqa: ARG001
+    debug: DebugOption = False,
 ) -> None:
-    """List runs and artifacts with state, size, age and scores. Other commands take their names."""
+    """List runs and artifacts with state, size, age and scores. Other commands take their names.
+
+    Args:
+        run: show only this one: a run's id, its first letters, or a Prefect flow run's id.
+    """
+    if run is not None:
+        trace(run, store=store, json=json, debug=debug)
+        return
     from datetime import UTC, datetime
 
     from flows.removed import mark_removed

@@ -15,6 +15,7 @@ from infra.lineage_answers import (
     ArtifactTrace,
     LinkTrace,
     PlaceTrace,
+    RunTrace,
     ScoreTrace,
     StepTrace,
 )
@@ -22,12 +23,13 @@ from infra.lineage_build import Build, Known, Library
 from infra.lineage_impact import DomainTrace, trace_domain
 from infra.lineage_index import Indexing, open_submissions, submission_key
 from infra.lineage_places import trace_place, trace_steps
-from infra.lineage_scores import newest_scores, trace_artifact, trace_score
+from infra.lineage_scores import newest_scores, trace_artifact, trace_run, trace_score
 from infra.lineage_tables import find_submissions
 from infra.lineage_trace import Tracer
+from infra.runs import find_run
 from infra.store import Store
 
-Trace = LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace
+Trace = LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace | RunTrace
 _MOST_PAGE_BYTES = 64 << 20
 
 
@@ -66,6 +68,8 @@ class Desk:
                 return self.steps(subject, limit)
             case "score":
                 return self.score(subject)
+            case "run":
+                return self.run(subject.name)
             case "artifact":
                 return trace_artifact(self.library, self.library.known[subject.name])
 
@@ -171,6 +175,16 @@ class Desk:
         """What a score stands on."""
         scores = scores_meant(self.library, subject, self._run)
         return trace_score(self.library, scores, subject.column, subject.first)
+
+    def run(self, reference: str) -> RunTrace:
+        """What a run made and reused."""
+        run = find_run(self.library.runs, reference)
+        if run is None:
+            raise StoreError(
+                f"no run of {self.library.store.root}, or several, answer to {reference}; `webtext "
+                "runs` lists them"
+            )
+        return trace_run(self.library, run)
 
     def text(self, found: LinkTrace) -> str:
         """The extracted text of a link. Raises StoreError where there is none."""

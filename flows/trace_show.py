@@ -17,6 +17,7 @@ from infra.lineage_answers import (
     LinkTrace,
     PlaceTrace,
     Reading,
+    RunTrace,
     ScoreLine,
     ScoreTrace,
     Span,
@@ -32,7 +33,13 @@ _MOST = 10
 
 
 def trace_tree(
-    answer: LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace,
+    answer: LinkTrace
+    | DomainTrace
+    | PlaceTrace
+    | StepTrace
+    | ScoreTrace
+    | ArtifactTrace
+    | RunTrace,
 ) -> Tree:
     """An answer, for the terminal."""
     match answer:
@@ -48,6 +55,8 @@ def trace_tree(
             return _score_tree(answer)
         case ArtifactTrace():
             return _artifact_tree(answer)
+        case RunTrace():
+            return run_tree(answer)
 
 
 def _link_tree(found: LinkTrace) -> Tree:
@@ -266,7 +275,30 @@ def _artifact_tree(found: ArtifactTrace) -> Tree:
     _add_removed(tree, found.removed_documents)
     _add_scores(tree, found.scores)
     _add_runs(tree, found.runs)
+    tree.add(f"made by run {found.made_by}{_prefect(found.prefect_flow_run_id)}")
     return tree
+
+
+def run_tree(found: RunTrace) -> Tree:
+    """A run, for the terminal."""
+    tree = _tree(f"[bold]run {found.run}[/]{_prefect(found.prefect_flow_run_id)}")
+    ended = f", ended {found.ended_at}" if found.ended_at else ""
+    told = f"{found.flow} of {found.profile}: {found.state}, began {found.began_at}{ended}"
+    tree.add(escape(told))
+    if found.message:
+        tree.add(escape(found.message))
+    for title, labels in (("made", found.made), ("reused", found.reused)):
+        if labels:
+            branch = tree.add(title)
+            for label in labels:
+                gone = " [red]no longer in the store[/]" if label in found.gone else ""
+                branch.add(escape(label) + gone)
+    _add_scores(tree, found.scores)
+    return tree
+
+
+def _prefect(identifier: str | None) -> str:
+    return f", Prefect flow run {identifier}" if identifier else ""
 
 
 def _add_removed(tree: Tree, documents: int) -> None:

@@ -11,6 +11,7 @@ Each form and what it means:
     lambada#5, scores/demo-...#5        an item of a benchmark, counted from 0
     lambada_acc, scores/demo-...        a score (scores/demo-...:lambada_acc: one column of it)
     pages/demo-3f9c...                  any other artifact
+    20260102-030405-3f9c2a              a run, or the id of the Prefect flow run that it was
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from eval.protocols import BENCHMARKS, COLUMNS, benchmark_of
 from infra.errors import StoreError
 from infra.store import Store
 
-Kind = Literal["url", "domain", "submission", "link", "place", "steps", "score", "artifact"]
+Kind = Literal["url", "domain", "submission", "link", "place", "steps", "score", "artifact", "run"]
 
 _STEPS = re.compile(r"(.+)@([0-9]{1,12})(?:-([0-9]{1,12}))?")
 _PLACE = re.compile(r"(?:(.+):)?((?:train|validation)/shard-[0-9]{5}-[0-9]{3,}\.npy)@([0-9]{1,15})")
 _ITEM = re.compile(r"(.+)#([0-9]{1,9})")
 _LINK_ID = re.compile(r"[0-9a-f]{32}")
 _SUBMISSION = re.compile(r"t3_([0-9a-z]{1,12})")
+_RUN = re.compile(r"[0-9]{8}-[0-9a-f-]*|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LABEL_DIGITS = re.compile(r"[0-9a-f]{12,64}")
 _BARE_SUBMISSION = re.compile(r"[0-9a-z]{1,12}")
 _DOMAIN = re.compile(r"[^\s/@#]+\.[^\s/@#.]+\.?|\[[0-9a-fA-F:.]+\]")
@@ -58,6 +60,8 @@ def read_subject(store: Store, text: str) -> Subject:
     text = text.strip()
     if "://" in text:
         return Subject("url", text)
+    if _RUN.fullmatch(text):
+        return Subject("run", text)
     if _LINK_ID.fullmatch(text.lower()):
         return Subject("link", text.lower())
     if found := _PLACE.fullmatch(text):
@@ -79,7 +83,7 @@ def read_subject(store: Store, text: str) -> Subject:
     raise StoreError(
         f"{text!r} is nothing that can be traced: give a URL, a domain, a submission's id, a "
         "link_id, SHARD@TOKEN, MODEL@STEP, MODEL@FIRST-LAST, BENCHMARK#ITEM, a column of the score "
-        "table, or an artifact (`webtext runs` lists them)"
+        "table, an artifact or a run (`webtext runs` lists them)"
     )
 
 

@@ -269,8 +269,32 @@ class ArtifactTrace(Answer):
     made_from: tuple[str, ...]
     made_of_it: tuple[str, ...]
     """Artifacts below it, nearest first."""
+    made_by: str
+    """The run that made it."""
+    prefect_flow_run_id: str | None
+    """The Prefect flow run which that was."""
     scores: tuple[ScoreLine, ...]
     """Numbers that stand on it."""
     runs: tuple[str, ...]
     removed_documents: int = 0
     """Documents that the model was trained on and that were taken down since."""
+
+
+class RunTrace(Answer):
+    """A run of the pipeline, or of a part of it: what it made and reused, and what came of it."""
+
+    run: str
+    flow: str
+    profile: str
+    state: str
+    message: str | None
+    began_at: str
+    ended_at: str | None
+    prefect_flow_run_id: str | None
+    """The flow run that it was, on whichever Prefect server it ran."""
+    made: tuple[str, ...]
+    reused: tuple[str, ...]
+    gone: tuple[str, ...]
+    """Those among them that are no longer in the store."""
+    scores: tuple[ScoreLine, ...]
+    """Numbers that it made or reused."""
