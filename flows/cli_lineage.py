@@ -140,10 +140,9 @@ def runs(
     if json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:
-        from flows.runs_show import inventory_tables
+        from flows.runs_show import print_inventory
 
-        for table in inventory_tables(found):
-            console().print(table)
+        print_inventory(console(), found)
 
 
 def diff(

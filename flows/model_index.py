@@ -36,19 +36,25 @@ _METRICS: dict[Column, str] = {
 }
 """The metric of a column; perplexity of the others."""
 
+_NOT_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+"""What YAML 1.1 takes for something else."""
+
 
 def front_matter(manifests: Mapping[str, Manifest], rows: Iterable[TableRow]) -> str:
     """The card's head in YAML, without the lines that bound it."""
     corpus = manifests["corpus"].fingerprint[:12]
-    results = [_result(row) for row in rows if row.value is not None]
-    metrics = [result["metrics"][0]["type"] for result in results] or ["perplexity"]
+    results: list[dict[str, Any]] = []
+    for row in rows:
+        if row.value is not None:
+            _add_result(results, row)
+    metrics = [metric["type"] for result in results for metric in result["metrics"]]
     value: dict[str, Any] = {
         "language": "en",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": list(_TAGS),
         "datasets": [f"webtext-{corpus}"],
-        "metrics": list(dict.fromkeys(metrics)),
+        "metrics": list(dict.fromkeys(metrics or ["perplexity"])),
     }
     if results:
         name = f"gpt2-webtext-{manifests['model'].fingerprint[:12]}"
@@ -56,22 +62,23 @@ def front_matter(manifests: Mapping[str, Manifest], rows: Iterable[TableRow]) ->
     return "\n".join(_yaml(value, 0))
 
 
-def _result(row: TableRow) -> dict[str, Any]:
+def _add_result(results: list[dict[str, Any]], row: TableRow) -> None:
+    """Add a column's score; the two of one file are metrics of one result."""
     kind, name, config = _DATA[benchmark_of(row.column)]
-    data = {"type": kind, "name": f"{name} ({row.label})"}
+    data = {"name": f"{name} ({row.label})", "type": kind}
+    data |= {} if config is None else {"config": config}
     facts = {"protocol": row.protocol, "low": row.low, "high": row.high, "items": row.items}
-    return {
-        "task": {"type": "text-generation", "name": "Text generation"},
-        "dataset": data | ({} if config is None else {"config": config}),
-        "metrics": [
-            {
-                "type": _METRICS.get(row.column, "perplexity"),
-                "name": row.title,
-                "value": row.value,
-                "args": {key: fact for key, fact in facts.items() if fact is not None},
-            }
-        ],
+    metric = {
+        "type": _METRICS.get(row.column, "perplexity"),
+        "value": row.value,
+        "name": row.title,
+        "args": {key: fact for key, fact in facts.items() if fact is not None},
     }
+    if results and results[-1]["dataset"] == data:
+        results[-1]["metrics"].append(metric)
+    else:
+        task = {"type": "text-generation", "name": "Text generation"}
+        results.append({"task": task, "dataset": data, "metrics": [metric]})
 
 
 def _yaml(value: Any, depth: int) -> Iterator[str]:
@@ -92,5 +99,6 @@ def _yaml(value: Any, depth: int) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    is_word = isinstance(value, str) and value.replace("-", "").replace("_", "").isalpha()
-    return value if is_word else json.dumps(value, ensure_ascii=False)
+    word = value.replace("-", "").replace("_", "") if isinstance(value, str) else ""
+    is_plain = word.isascii() and word.isalpha() and word.lower() not in _NOT_WORDS
+    return value if is_plain else json.dumps(value, ensure_ascii=False)

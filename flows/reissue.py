@@ -6,21 +6,15 @@ what was removed since, beside the same exported model. It is made without a Pre
 
 from __future__ import annotations
 
-import os
-
 from flows import stages
 from flows.card import CardConfig
 from flows.profile import Profile, Runtime
-from flows.progress import LogReporter
 from flows.removed import superseded_cards, told_takedowns
-from flows.session import Session
+from flows.session import Session, session
 from flows.takedowns import takedowns_of
 from flows.work import make, run_part, whole
-from infra.children import Children
-from infra.environment import utc_now
 from infra.errors import StoreError
 from infra.lineage import input_of
-from infra.runs import new_run, write_run
 from infra.store import Artifact, Store
 
 FLOW = "remove"
@@ -35,22 +29,11 @@ def reissue_cards(store: Store) -> list[tuple[str, str]]:
     ]
     if not stale:
         return []
-    run = new_run(FLOW, stale[0][0].name, os.getpid())
-    children = Children(store.root / "logs" / run.run_id)
     issued: dict[str, str] = {}
-    try:
+    profile = Profile(name=stale[0][0].name, runtime=Runtime(store=store.root, workers=1))
+    with session(FLOW, profile) as run:
         for card, config in stale:
-            profile = Profile(name=card.name, runtime=Runtime(store=store.root, workers=1))
-            session = Session(profile, store, run, LogReporter(), children)
-            issued[card.label] = _issue(session, card, config).label
-        run.state = "finished"
-    except BaseException as error:
-        run.state, run.message = "failed", str(error) or type(error).__name__
-        raise
-    finally:
-        children.stop()
-        run.ended_at = utc_now()
-        write_run(store.root, run)
+            issued[card.label] = _issue(run, card, config).label
     return [(old, new) for old, new in issued.items() if old != new]
 
 
@@ -67,13 +50,13 @@ def _config_now(store: Store, card: Artifact) -> CardConfig | None:
     return told.model_copy(update={"removed": takedowns})
 
 
-def _issue(session: Session, card: Artifact, config: CardConfig) -> Artifact:
-    store = session.store
+def _issue(run: Session, card: Artifact, config: CardConfig) -> Artifact:
+    store = run.store
     artifacts = {
         entry.role: input_of(store, card, entry.role).path for entry in card.identity.inputs
     }
     return make(
-        session,
+        run,
         stages.CARD,
         config,
         {entry.role: [entry] for entry in card.identity.inputs},

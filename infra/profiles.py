@@ -86,7 +86,7 @@ def _toml_lines(settings: Mapping[str, Any], section: tuple[str, ...]) -> Iterat
 
 def _toml_key(key: str) -> str:
     bare = key.replace("-", "").replace("_", "")
-    return key if bare.isascii() and bare.isalnum() else json.dumps(key)
+    return key if bare.isascii() and bare.isalnum() else _toml_text(key)
 
 
 def _toml_text(value: Any) -> str:
