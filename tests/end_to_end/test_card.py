@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -112,8 +111,3 @@ def test_cards_are_issued_again_when_what_was_trained_on_goes(
     shown = capfd.readouterr().err
     assert f"superseded by {new.label}" in shown
     assert "1 removed documents" in shown
-    # What has been promised to be whole still opens.
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers import GPT2LMHeadModel
-
-    assert GPT2LMHeadModel.from_pretrained(new.path).num_parameters() > 0

@@ -25,6 +25,7 @@ def asked(api: str, what: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_and_its_flow_run_name_each_other(
     copied_store: Path, shared_api: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""`webtext diff` of two whole runs: every part of what it tells is worked out again from the store."""
+"""`webtext diff` of two whole runs: what it tells is worked out again from the store's tables."""
 
 from __future__ import annotations
 
