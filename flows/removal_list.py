@@ -10,20 +10,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.store import REMOVALS_NAME
 from webtext.removals import Removal, read_removals
-
-LIST_NAME = "removals.jsonl"
 
 
 def listed_removals(root: Path) -> list[Removal]:
     """The store's list. Raises SourceError where it was damaged."""
-    path = root / LIST_NAME
+    path = root / REMOVALS_NAME
     return read_removals(path) if path.is_file() else []
 
 
 def append_removals(root: Path, removals: Sequence[Removal]) -> None:
     """Add to the store's list what is not on it yet."""
-    with (root / LIST_NAME).open("ab") as file:
+    with (root / REMOVALS_NAME).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         known = {(one.url, one.domain) for one in listed_removals(root)}
         for removal in removals:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows import stages
-from flows.removal_list import LIST_NAME
 from flows.session import Session
 from flows.work import make, whole
 from infra.manifest import InputRecord
 from infra.sources import describe_source
-from infra.store import Artifact
+from infra.store import REMOVALS_NAME, Artifact
 from webtext.removals import RemovalsConfig
 
 
@@ -27,7 +26,7 @@ def removals_input(run: Session, links: Artifact | None = None) -> dict[str, Art
     Raises:
         SourceError: the list was damaged.
     """
-    path = run.profile.inputs.removals or run.store.root / LIST_NAME
+    path = run.profile.inputs.removals or run.store.root / REMOVALS_NAME
     if not path.is_file() or not path.stat().st_size:
         return {}
     inputs: dict[str, Artifact | Sequence[InputRecord]] = {

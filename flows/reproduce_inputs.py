@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from eval.files import benchmark_paths
 from flows import stages
-from flows.removal_list import LIST_NAME
 from infra.canonical import file_sha256
 from infra.errors import StoreError
 from infra.files import write_atomic
@@ -17,7 +16,7 @@ from infra.lineage_answers import Answer
 from infra.lineage_build import Known
 from infra.manifest import InputRecord
 from infra.sources import describe_source, places_of
-from infra.store import Store
+from infra.store import REMOVALS_NAME, Store
 from webtext.hub import PREFIX
 
 FOLDER = "reproduce"
@@ -79,10 +78,10 @@ class Finder:
 
     def _keep_removals(self, entry: InputRecord) -> Path | None:
         """The list of removals as it was, in a file of its own."""
-        content = _removals_as_they_were(self._store.root / LIST_NAME, entry.fingerprint)
+        content = _removals_as_they_were(self._store.root / REMOVALS_NAME, entry.fingerprint)
         if content is None:
             return None
-        path = self._store.root / FOLDER / f"{entry.fingerprint[:12]}.{LIST_NAME}"
+        path = self._store.root / FOLDER / f"{entry.fingerprint[:12]}.{REMOVALS_NAME}"
         write_atomic(path, content)
         return path.absolute()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flows.removal_list import LIST_NAME
 from flows.trace_order import TrainingOrder, orders_of
 from flows.trace_subject import Subject, read_subject
 from infra.errors import StoreError
@@ -27,7 +26,7 @@ from infra.lineage_scores import newest_scores, trace_artifact, trace_run, trace
 from infra.lineage_tables import find_submissions
 from infra.lineage_trace import Tracer
 from infra.runs import find_run
-from infra.store import Store
+from infra.store import REMOVALS_NAME, Store
 
 Trace = LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace | RunTrace
 _MOST_PAGE_BYTES = 64 << 20
@@ -76,7 +75,7 @@ class Desk:
     def _marked(self, found: Trace) -> Trace:
         """The answer, with what was taken down since of what it tells of."""
         store = self.library.store
-        if not (store.root / LIST_NAME).is_file():
+        if not (store.root / REMOVALS_NAME).is_file():
             return found
         from flows.removed import removed_from, taken_down
 

@@ -3,6 +3,7 @@
     STORE/STAGE/NAME-FINGERPRINT12/manifest.json    finished: never changes again
     STORE/STAGE/NAME-FINGERPRINT12/.work/           unfinished: lease and scratch of its writer
     STORE/runs/RUN_ID.json                          what each run made and reused
+    STORE/removals.jsonl                            what was taken down (`webtext remove`)
     STORE/plans/                                    estimates of runs
     STORE/index/                                    indexes that can be made again
     STORE/reproduce/                                profiles that `webtext reproduce` wrote
@@ -33,6 +34,7 @@ from infra.lease import lease
 from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Maker, Manifest
 
 WORK_NAME = ".work"
+REMOVALS_NAME = "removals.jsonl"
 _DIGITS = 12
 _NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index", "reproduce"}
 
