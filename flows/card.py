@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,11 @@ from flows.bias_show import bias_markdown
 from flows.fidelity import fidelity_markdown, read_fidelity
 from flows.funnel import funnel_rows
 from flows.markdown import template
+from flows.model_index import front_matter
 from flows.models import MILESTONES
 from flows.overlap_show import clean_markdown, overlap_markdown
+from flows.takedowns import Takedown
+from infra.files import link_or_copy
 from infra.lineage import upstream
 from infra.manifest import Manifest
 from infra.store import Store, open_artifact
@@ -49,8 +51,8 @@ class CardConfig(BaseModel):
     """Why a benchmark has no score, by benchmark."""
     description: str = ""
     """The profile's description of itself."""
-    removed: int = 0
-    """Documents it was trained on that are on the list of removals."""
+    removed: tuple[Takedown, ...] = ()
+    """What was taken down since of the text that it was trained on."""
 
 
 def write_card(
@@ -88,6 +90,7 @@ def write_card(
     text = template("card.md.j2").render(
         **values,
         **_corpus(manifests, artifacts),
+        front_matter=front_matter(manifests, rows),
         rows=rows,
         notes=notes(rows),
         description=config.description,
@@ -199,7 +202,7 @@ def _copy_model(model: Path, destination: Path) -> None:
     for record in Manifest.read(model).files:
         if record.path.startswith(f"{MILESTONES}/"):
             continue  # they stay with the artifact
-        shutil.copyfile(model / record.path, destination / record.path)
+        link_or_copy(model / record.path, destination / record.path)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -24,6 +24,7 @@ def register_lineage(app: App) -> None:
     app.command(runs, name=["runs", "list"])
     app.command(diff)
     app.command(openlineage)
+    app.command(reproduce)
 
 
 def trace(
@@ -44,7 +45,8 @@ def trace(
     Args:
         subject: a URL, a domain, a submission's id, a link_id, a token of a shard
             (train/shard-00003-000.npy@5120), steps of a training (model/demo-3f9c@17 or @17-20), an
-            item of a benchmark (lambada#5), a score (lambada_acc, scores/...) or any artifact.
+            item of a benchmark (lambada#5), a score (lambada_acc, scores/...), a run's id or that
+            of its Prefect flow run, or any artifact.
     """
     from flows.running import store_of
     from flows.trace import Desk, link_of
@@ -112,13 +114,21 @@ def impact(
 
 
 def runs(
+    run: str | None = None,
     *,
     limit: Annotated[int, Parameter(help="Runs that are listed; 0: all.")] = 20,
     store: StoreRequired = Path("runs"),
     json: JsonOption = False,
-    debug: DebugOption = False,  # noqa: ARG001
+    debug: DebugOption = False,
 ) -> None:
-    """List runs and artifacts with state, size, age and scores. Other commands take their names."""
+    """List runs and artifacts with state, size, age and scores. Other commands take their names.
+
+    Args:
+        run: show only this one: a run's id, its first letters, or a Prefect flow run's id.
+    """
+    if run is not None:
+        trace(run, store=store, json=json, debug=debug)
+        return
     from datetime import UTC, datetime
 
     from flows.removed import mark_removed
@@ -130,10 +140,9 @@ def runs(
     if json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:
-        from flows.runs_show import inventory_tables
+        from flows.runs_show import print_inventory
 
-        for table in inventory_tables(found):
-            console().print(table)
+        print_inventory(console(), found)
 
 
 def diff(
@@ -163,6 +172,66 @@ def diff(
 
         for view in diff_views(found):
             console().print(view)
+
+
+def reproduce(
+    score: str,
+    *,
+    check: Annotated[
+        bool,
+        Parameter(help="Run the command into a new store and compare every byte.", negative=""),
+    ] = False,
+    keep: Annotated[
+        Path | None, Parameter(help="Where that store is made and kept; else it is removed.")
+    ] = None,
+    find: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="Folders that files are looked for in, by their hash, which are not where they "
+            "were.",
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+        ),
+    ] = (),
+    run: RunOption = None,
+    store: StoreRequired = Path("runs"),
+    json: JsonOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> int:
+    """Tell the one command that gives a score again, and all it reads, with hashes.
+
+    Every setting and file is in a profile that is written into the store. What the live web gave
+    is not asked for again: the captures of then are taken over. Exits with 1 where something that
+    it needs is not there, or with --check where a byte is different.
+
+    Args:
+        score: a column (lambada_acc), a benchmark, scores/... with or without :COLUMN, or the first
+            digits of its fingerprint.
+    """
+    from flows.reproduce import recipe_of
+    from flows.reproduce_check import check_aside
+    from flows.reproduce_show import checked_view, recipe_views
+    from flows.running import store_of
+    from flows.trace import scores_meant
+    from flows.trace_subject import read_subject
+    from infra.errors import StoreError
+    from infra.lineage_build import Library
+
+    library = Library(store_of(store))
+    subject = read_subject(library.store, score)
+    if subject.kind != "score":
+        raise StoreError(f"{score!r} is no score; `webtext runs` lists those there are")
+    recipe = recipe_of(library, scores_meant(library, subject, run), subject.column, find)
+    checked = check_aside(library, recipe, keep) if check else None
+    if json:
+        sys.stdout.write((checked or recipe).model_dump_json(indent=2) + "\n")
+    elif checked is not None:
+        console().print(checked_view(checked))
+    else:
+        for view in recipe_views(recipe):
+            console().print(view)
+    return 0 if (checked.equal if checked else not recipe.obstacles()) else 1
 
 
 def _told(label: str, done: int, total: int) -> None:

@@ -38,10 +38,12 @@ def remove(
 ) -> None:
     """Take pages down: the next run leaves them out, and makes only what they touched anew.
 
-    What was made from them before stays until `webtext gc` removes it; models that read them are
-    marked in listings and cards.
+    What was made from them before stays until `webtext gc` removes it. Models that read them are
+    marked in listings, and their cards are issued again with date, reason, documents, tokens and
+    steps.
     """
-    from flows.removals import listed_removals
+    from flows.reissue import reissue_cards
+    from flows.removal_list import listed_removals
     from flows.remove import purge as purge_records
     from flows.remove import read_requests
     from flows.remove import remove as put_on_list
@@ -64,4 +66,8 @@ def remove(
     if purge:
         purged, shared = purge_records(opened, listed_removals(opened.root))
         out.write(f"{purged:,} WARC records overwritten; {shared:,} left, for others share them\n")
+    for old, new in reissue_cards(opened):
+        out.write(
+            f"{old}: they are in its model's training text; issued again as {opened.root / new}\n"
+        )
     out.write("The next run leaves them out.\n")

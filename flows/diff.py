@@ -59,8 +59,11 @@ def find_run(library: Library, reference: str) -> str:
     """The id of a run: whole, by its first letters, or `latest`. Raises StoreError without one."""
     ids = [run.run_id for run in library.runs]
     found = ids[-1:] if reference == "latest" else [one for one in ids if one.startswith(reference)]
-    if reference in ids:
-        return reference
+    named = [
+        run.run_id for run in library.runs if reference in (run.run_id, run.prefect_flow_run_id)
+    ]
+    if named:
+        return named[-1]
     if len(found) != 1:
         several = "several runs begin" if found else "no run begins"
         raise StoreError(f"{several} with {reference!r}; `webtext runs` lists them")

@@ -50,6 +50,7 @@ def _chain(store: Store, reference: str) -> dict[str, Artifact]:
     chain = {artifact.stage: artifact}
     while artifact.stage in _UPSTREAM:
         role = _UPSTREAM[artifact.stage]
-        artifact = input_of(store, artifact, role)
+        # Named by its path, it may be of another store, where what it was made from is, too.
+        artifact = input_of(Store(artifact.path.parents[1]), artifact, role)
         chain[role] = artifact
     return chain

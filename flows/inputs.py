@@ -43,6 +43,11 @@ class Inputs(BaseModel):
     one of theirs are removed, and theirs never."""
     benchmarks: Path | None = None
     """Folder of the benchmarks' original files."""
+    taken: tuple[Path, ...] = ()
+    """Finished artifacts of another store that are taken over, checked by hash, where a run would
+    make the same: captures of the live web, above all, which nobody can make again."""
+    removals: Path | None = None
+    """A list of removals to obey in place of the store's own: that of an earlier run."""
 
     def dumps(self) -> list[Path]:
         """The dumps, patterns replaced by what they match; each file once."""
@@ -92,6 +97,8 @@ class Inputs(BaseModel):
             for path in paths:
                 if not path.is_file():
                     raise StoreError(f"there is no {role} file {path}; check the path")
+        if self.removals is not None and not self.removals.is_file():
+            raise StoreError(f"there is no list of removals {self.removals}; check the path")
         for path in self.cdx_files():
             if not path.is_file():
                 raise StoreError(f"there is no index file {path}; check the path")

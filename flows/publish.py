@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from flows import stages
 from flows.card import CardConfig
-from flows.removed import removed_documents
 from flows.session import Session
+from flows.takedowns import takedowns_of
 from flows.work import make, whole
 
 
@@ -22,7 +22,7 @@ def card_artifact(
         CardConfig(
             missing=dict(missing),
             description=run.profile.description,
-            removed=removed_documents(run.store, run.store.find(made[stages.SHARDS.name])),
+            removed=takedowns_of(run.store, run.store.find(made[stages.MODEL.name])),
         ),
         {role: [run.store.find(made[role]).as_input(role)] for role in artifacts},
         whole(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows import stages
-from flows.removals import append_removals
+from flows.removal_list import append_removals
 from flows.removed import named_documents
 from infra.errors import StoreError
 from infra.lease import lease

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from flows.progress import Reporter, TerminalReporter
-from flows.server import prefect_api
 from infra.errors import Stopped
 from infra.store import Store
 
 if TYPE_CHECKING:
     from flows.profile import Profile
+    from flows.progress import Reporter
 
 Result = TypeVar("Result")
 
@@ -47,6 +46,10 @@ def run_flow(
     Raises:
         Stopped: by SIGINT or SIGTERM; what is finished is kept.
     """
+    # Not above: questions to a store, which want `store_of` alone, are answered without them.
+    from flows.progress import TerminalReporter
+    from flows.server import prefect_api
+
     home = store / "prefect"
     with prefect_api(home) as server, _stopping_on_signals(console) as was_stopped:
         # A new database takes the server long to make: see first that the profile can be used.

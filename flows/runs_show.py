@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from infra.lineage_runs import ArtifactRow, Inventory, RunRow
 
 _STYLES = {"finished": "green", "running": "cyan", "unfinished": "yellow", "stopped": "yellow"}
 _ORDER: dict[str, int] = {name: place for place, name in enumerate(COLUMNS)}
+_WIDEST = 1_000
 _PAPER = "paper"
 """The variant that the table of scores shows; JSON has all."""
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -27,6 +29,14 @@ def inventory_tables(found: Inventory) -> Iterator[Table]:
     lines = [line for row in found.artifacts for line in row.scores if line.variant == _PAPER]
     if lines:
         yield _scores(lines)
+
+
+def print_inventory(out: Console, found: Inventory) -> None:
+    """Print the tables as wide as they are: what is cut cannot be pasted into another command."""
+    for table in inventory_tables(found):
+        wide = out.measure(table, options=out.options.update(width=_WIDEST)).maximum
+        out.width = max(out.width, wide)
+        out.print(table)
 
 
 def _runs(rows: Iterable[RunRow]) -> Table:
@@ -44,7 +54,7 @@ def _runs(rows: Iterable[RunRow]) -> Table:
 
 def _artifacts(rows: Iterable[ArtifactRow]) -> Table:
     table = _table("Artifacts", ("artifact", "state"), ("age", "MB", "runs"))
-    table.add_column("made by")
+    table.add_column("made by", no_wrap=True)
     for row in rows:
         table.add_row(
             escape(row.artifact), _state_of(row), _duration(row.age_s), _megabytes(row.bytes),
@@ -75,8 +85,10 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
 
 
 def _state_of(row: ArtifactRow) -> str:
+    if row.superseded_by:
+        return f"[red]superseded by {row.superseded_by}[/]"
     if row.removed_documents:
-        return f"[red]read {row.removed_documents:,} removed documents[/]"
+        return f"[red]{row.removed_documents:,} removed documents[/]"
     return _state(row.state)
 
 

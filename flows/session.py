@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from flows.cross_links import flow_run_id, publish_artifacts, tag_flow_run
 from flows.openlineage import LineageEvents, server_url
 from flows.profile import Profile, Runtime
 from flows.progress import LogReporter, Reporter
@@ -96,17 +97,19 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
     """Join the session of the flow around, or open one and record how it ends."""
     outer = _current.get()
     if outer is not None:
+        tag_flow_run(outer.run)
         yield outer
         return
     store = Store(profile.runtime.store)
     store.prepare()
     run = new_run(flow, profile.name, os.getpid())
-    run.prefect_flow_run_id = _flow_run_id()
+    run.prefect_flow_run_id = flow_run_id()
     children = Children(store.root / "logs" / run.run_id)
     events = LineageEvents(store, run, server_url(profile.runtime.openlineage_url))
     opened = Session(profile, store, run, _reporter.get() or LogReporter(), children, events)
     write_run(store.root, run)
     events.run_started()
+    tag_flow_run(run)
     token = _current.set(opened)
     _by_run[run.run_id] = opened
     try:
@@ -124,6 +127,7 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
         write_run(store.root, run)
         events.run_ended()
         events.close()
+        publish_artifacts(run)
 
 
 def session_of(run_id: str) -> Session | None:
@@ -141,10 +145,3 @@ def stop_all() -> bool:
 def _was_stopped(error: BaseException) -> bool:
     # What is no Exception came from outside: Ctrl-C, or Prefect's signal that the run is cancelled.
     return isinstance(error, Stopped) or not isinstance(error, Exception)
-
-
-def _flow_run_id() -> str | None:
-    from prefect.runtime import flow_run
-
-    identifier = flow_run.get_id()
-    return str(identifier) if identifier else None

@@ -5,6 +5,8 @@ What only some questions need is imported by them: an answer is to be there with
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from flows.trace_order import TrainingOrder, orders_of
 from flows.trace_subject import Subject, read_subject
 from infra.errors import StoreError
@@ -12,6 +14,7 @@ from infra.lineage_answers import (
     ArtifactTrace,
     LinkTrace,
     PlaceTrace,
+    RunTrace,
     ScoreTrace,
     StepTrace,
 )
@@ -19,12 +22,13 @@ from infra.lineage_build import Build, Known, Library
 from infra.lineage_impact import DomainTrace, trace_domain
 from infra.lineage_index import Indexing, open_submissions, submission_key
 from infra.lineage_places import trace_place, trace_steps
-from infra.lineage_scores import newest_scores, trace_artifact, trace_score
+from infra.lineage_scores import newest_scores, trace_artifact, trace_run, trace_score
 from infra.lineage_tables import find_submissions
 from infra.lineage_trace import Tracer
-from infra.store import Store
+from infra.runs import find_run
+from infra.store import REMOVALS_NAME, Store
 
-Trace = LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace
+Trace = LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace | RunTrace
 _MOST_PAGE_BYTES = 64 << 20
 
 
@@ -45,6 +49,9 @@ class Desk:
             StoreError: nothing in the store answers to it.
         """
         subject = read_subject(self.library.store, text)
+        return self._marked(self._answer(subject, limit))
+
+    def _answer(self, subject: Subject, limit: int) -> Trace:
         match subject.kind:
             case "url":
                 return self.url(subject.name)
@@ -60,8 +67,29 @@ class Desk:
                 return self.steps(subject, limit)
             case "score":
                 return self.score(subject)
+            case "run":
+                return self.run(subject.name)
             case "artifact":
                 return trace_artifact(self.library, self.library.known[subject.name])
+
+    def _marked(self, found: Trace) -> Trace:
+        """The answer, with what was taken down since of what it tells of."""
+        store = self.library.store
+        if not (store.root / REMOVALS_NAME).is_file():
+            return found
+        from flows.removed import removed_from, taken_down
+
+        if isinstance(found, PlaceTrace) and found.document is not None:
+            return found.model_copy(update={"document": self._marked(found.document)})
+        if isinstance(found, LinkTrace):
+            host = urlsplit(found.link.url).hostname or ""
+            told = taken_down(store, found.link.link_id, host)
+            return found.model_copy(update={"taken_down": told})
+        if isinstance(found, StepTrace | ScoreTrace | ArtifactTrace):
+            label = found.model if isinstance(found, StepTrace) else found.artifact
+            number = removed_from(store, store.find(label))
+            return found.model_copy(update={"removed_documents": number})
+        return found
 
     def tracer(self, build: Build | None = None) -> Tracer:
         """What answers about the links of a build; by default of the one that is meant."""
@@ -144,12 +172,18 @@ class Desk:
 
     def score(self, subject: Subject) -> ScoreTrace:
         """What a score stands on."""
-        if subject.artifact == "":
-            scores = self._known(subject.name)
-            return trace_score(self.library, scores, None, subject.first)
-        build = self.library.build_of(self._run) if self._run else None
-        scores = newest_scores(self.library, subject.name, build)
-        return trace_score(self.library, scores, subject.artifact, subject.first)
+        scores = scores_meant(self.library, subject, self._run)
+        return trace_score(self.library, scores, subject.column, subject.first)
+
+    def run(self, reference: str) -> RunTrace:
+        """What a run made and reused."""
+        run = find_run(self.library.runs, reference)
+        if run is None:
+            raise StoreError(
+                f"no run of {self.library.store.root}, or several, answer to {reference}; `webtext "
+                "runs` lists them"
+            )
+        return trace_run(self.library, run)
 
     def text(self, found: LinkTrace) -> str:
         """The extracted text of a link. Raises StoreError where there is none."""
@@ -180,8 +214,22 @@ class Desk:
             raise StoreError(f"{self.tracer().build.tip.label} has no link {shown}")
         return found
 
-    def _known(self, reference: str) -> Known:
-        return self.library.known[self.library.store.find(reference).label]
+
+def scores_meant(library: Library, subject: Subject, run: str | None) -> Known:
+    """The scores that a person means: those named, or the newest of a benchmark.
+
+    Args:
+        library: the store's artifacts.
+        subject: a score or an item, as `read_subject` understood it.
+        run: which build is meant, where a benchmark was named.
+
+    Raises:
+        StoreError: there are none.
+    """
+    if subject.artifact is not None:
+        return library.known[subject.artifact]
+    build = library.build_of(run) if run else None
+    return newest_scores(library, subject.name, build)
 
 
 def _rule_against(build: Build, url: str) -> str | None:

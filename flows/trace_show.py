@@ -17,6 +17,7 @@ from infra.lineage_answers import (
     LinkTrace,
     PlaceTrace,
     Reading,
+    RunTrace,
     ScoreLine,
     ScoreTrace,
     Span,
@@ -32,7 +33,13 @@ _MOST = 10
 
 
 def trace_tree(
-    answer: LinkTrace | DomainTrace | PlaceTrace | StepTrace | ScoreTrace | ArtifactTrace,
+    answer: LinkTrace
+    | DomainTrace
+    | PlaceTrace
+    | StepTrace
+    | ScoreTrace
+    | ArtifactTrace
+    | RunTrace,
 ) -> Tree:
     """An answer, for the terminal."""
     match answer:
@@ -48,6 +55,8 @@ def trace_tree(
             return _score_tree(answer)
         case ArtifactTrace():
             return _artifact_tree(answer)
+        case RunTrace():
+            return run_tree(answer)
 
 
 def _link_tree(found: LinkTrace) -> Tree:
@@ -70,6 +79,8 @@ def _link_tree(found: LinkTrace) -> Tree:
             branch.add(f"kept in place of {copy.link_id} ({copy.kind}, {copy.similarity:.2f})")
         if found.copies_in_all > len(found.copies):
             branch.add(f"and of {found.copies_in_all - len(found.copies):,} more")
+    if found.taken_down is not None:
+        tree.add(f"[red]taken down {escape(found.taken_down)}[/]")
     if found.dropped is not None:
         _add_dropped(tree, found.dropped)
     _add_spans(tree, found.spans)
@@ -227,6 +238,7 @@ def _step_tree(found: StepTrace) -> Tree:
         branch.add(f"{escape(read.url or read.link_id)} [dim]step {read.step:,}, {where}[/]")
     if more := found.sequences - found.sequences_shown:
         branch.add(f"and the documents of {more:,} sequences more")
+    _add_removed(tree, found.removed_documents)
     _add_scores(tree, found.scores)
     return tree
 
@@ -248,6 +260,7 @@ def _score_tree(found: ScoreTrace) -> Tree:
         branch = branch.add(f"{escape(made.artifact)}{kept}{losses}")
     for dump in found.dumps:
         branch.add(escape(dump))
+    _add_removed(tree, found.removed_documents)
     _add_runs(tree, found.runs)
     return tree
 
@@ -259,9 +272,38 @@ def _artifact_tree(found: ArtifactTrace) -> Tree:
             branch = tree.add(title)
             for name in names:
                 branch.add(escape(name))
+    _add_removed(tree, found.removed_documents)
     _add_scores(tree, found.scores)
     _add_runs(tree, found.runs)
+    tree.add(f"made by run {found.made_by}{_prefect(found.prefect_flow_run_id)}")
     return tree
+
+
+def run_tree(found: RunTrace) -> Tree:
+    """A run, for the terminal."""
+    tree = _tree(f"[bold]run {found.run}[/]{_prefect(found.prefect_flow_run_id)}")
+    ended = f", ended {found.ended_at}" if found.ended_at else ""
+    told = f"{found.flow} of {found.profile}: {found.state}, began {found.began_at}{ended}"
+    tree.add(escape(told))
+    if found.message:
+        tree.add(escape(found.message))
+    for title, labels in (("made", found.made), ("reused", found.reused)):
+        if labels:
+            branch = tree.add(title)
+            for label in labels:
+                gone = " [red]no longer in the store[/]" if label in found.gone else ""
+                branch.add(escape(label) + gone)
+    _add_scores(tree, found.scores)
+    return tree
+
+
+def _prefect(identifier: str | None) -> str:
+    return f", Prefect flow run {identifier}" if identifier else ""
+
+
+def _add_removed(tree: Tree, documents: int) -> None:
+    if documents:
+        tree.add(f"[red]{documents:,} documents of its training text were taken down since[/]")
 
 
 def _add_runs(tree: Tree, runs: Sequence[str]) -> None:

@@ -33,6 +33,7 @@ from infra.manifest import InputRecord
 from infra.part_keys import find_donors, lend_part, part_keys
 from infra.parts import finished_part, publish_part, scratch_folder
 from infra.store import Artifact, drop_work, require_sizes
+from infra.taken import take_over
 from webtext.counts import Counts
 
 Inputs = Mapping[str, Artifact | Sequence[InputRecord]]
@@ -158,7 +159,8 @@ def make(
                 session.store.writing(artifact, session.run.run_id),
                 session.events.making(artifact),
             ):
-                how = _make(session, stage, title, artifact, inputs, parts, common, run)
+                if not take_over(artifact, session.profile.inputs.taken):
+                    how = _make(session, stage, title, artifact, inputs, parts, common, run)
         except LeaseHeld as held:
             session.reporter.waiting(title, str(held))
             _wait(session, artifact)

@@ -158,6 +158,8 @@ class LinkTrace(Answer):
     origin: Origin | None = None
     capture: Capture | None = None
     document: Document | None = None
+    taken_down: str | None = None
+    """When and why it was put on the store's list of removals since, if it was."""
     dropped: Dropped | None = None
     """None where its tokens are in the shards, or the build has not come further yet."""
     copies: tuple[Copy, ...] = ()
@@ -221,6 +223,8 @@ class StepTrace(Answer):
     sequences_shown: int
     """How many of the rows these documents are of."""
     scores: tuple[ScoreLine, ...]
+    removed_documents: int = 0
+    """Documents that the model was trained on and that were taken down since."""
 
 
 class Made(Answer):
@@ -253,6 +257,8 @@ class ScoreTrace(Answer):
     """The training's settings."""
     runs: tuple[str, ...]
     """Runs that made or reused it."""
+    removed_documents: int = 0
+    """Documents that the model was trained on and that were taken down since."""
 
 
 class ArtifactTrace(Answer):
@@ -263,6 +269,32 @@ class ArtifactTrace(Answer):
     made_from: tuple[str, ...]
     made_of_it: tuple[str, ...]
     """Artifacts below it, nearest first."""
+    made_by: str
+    """The run that made it."""
+    prefect_flow_run_id: str | None
+    """The Prefect flow run which that was."""
     scores: tuple[ScoreLine, ...]
     """Numbers that stand on it."""
     runs: tuple[str, ...]
+    removed_documents: int = 0
+    """Documents that the model was trained on and that were taken down since."""
+
+
+class RunTrace(Answer):
+    """A run of the pipeline, or of a part of it: what it made and reused, and what came of it."""
+
+    run: str
+    flow: str
+    profile: str
+    state: str
+    message: str | None
+    began_at: str
+    ended_at: str | None
+    prefect_flow_run_id: str | None
+    """The flow run that it was, on whichever Prefect server it ran."""
+    made: tuple[str, ...]
+    reused: tuple[str, ...]
+    gone: tuple[str, ...]
+    """Those among them that are no longer in the store."""
+    scores: tuple[ScoreLine, ...]
+    """Numbers that it made or reused."""

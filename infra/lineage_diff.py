@@ -10,7 +10,9 @@ from infra.lineage_answers import Answer
 from infra.lineage_build import CORPUS_STAGES, Known
 from infra.lineage_scores import name_of_input
 
-TRAINED = (*CORPUS_STAGES, "model")
+_BEFORE = ("demo-web", "hub", "removals", "warc-index")
+"""What some corpora are made from, beside dumps."""
+TRAINED = (*_BEFORE, *CORPUS_STAGES, "model")
 """Stages in the order in which two runs are compared; scores come after them."""
 
 
@@ -100,9 +102,14 @@ def _diff_stage(stage: str, first: Known | None, second: Known | None) -> StageD
         same=False,
         causes=(*identity, *_changes("config", mine.config, theirs.config), *outside),
         follows=follows,
-        counts=tuple(_changes("", first.manifest.counts, second.manifest.counts)),
+        counts=tuple(_changes("", _counts(first), _counts(second))),
         made_by=tuple(_changes("", _maker(first), _maker(second))),
     )
+
+
+def _counts(known: Known) -> dict[str, Any]:
+    """What the stage counted; the columns of scores are compared apart."""
+    return {name: value for name, value in known.manifest.counts.items() if name != "columns"}
 
 
 def _equal(first: Known, second: Known) -> bool:

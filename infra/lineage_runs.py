@@ -55,6 +55,8 @@ class ArtifactRow(Answer):
     scores: tuple[ScoreLine, ...]
     removed_documents: int = 0
     """Documents that it was trained on and that are on the list of removals since."""
+    superseded_by: str | None = None
+    """The card that was issued in its place when something was taken down."""
 
 
 class Inventory(Answer):

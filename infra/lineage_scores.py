@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from infra.errors import StoreError
-from infra.lineage_answers import ArtifactTrace, Made, ScoreLine, ScoreTrace
+from infra.lineage_answers import ArtifactTrace, Made, RunTrace, ScoreLine, ScoreTrace
 from infra.lineage_build import CORPUS_STAGES, Build, Known, Library
 from infra.lineage_tables import find_rows
 from infra.lineage_trace import score_lines
 from infra.manifest import InputRecord
+from infra.runs import Run
 
 _SETTINGS = ("steps", "sequences_per_step", "learning_rate", "seed", "dtype")
 
@@ -71,8 +72,35 @@ def trace_artifact(library: Library, known: Known) -> ArtifactTrace:
         stage=known.stage,
         made_from=tuple(name_of_input(entry) for entry in known.manifest.identity.inputs),
         made_of_it=tuple(user.label for user in below),
+        made_by=known.manifest.maker.run_id,
+        prefect_flow_run_id=known.manifest.maker.prefect_flow_run_id,
         scores=tuple(scores),
         runs=_runs(library, known.label),
+    )
+
+
+def trace_run(library: Library, run: Run) -> RunTrace:
+    """What a run made and reused, and the scores among it."""
+    used = [(library.known.get(use.artifact), use) for use in run.uses]
+    scores = [
+        line
+        for known, _use in used
+        if known is not None and known.stage == "scores"
+        for line in score_lines(known, next(iter(known.inputs("scored_model")), "from outside"))
+    ]
+    return RunTrace(
+        run=run.run_id,
+        flow=run.flow,
+        profile=run.profile,
+        state=run.state if run.state != "running" or run.is_live() else "died",
+        message=run.message,
+        began_at=run.began_at,
+        ended_at=run.ended_at,
+        prefect_flow_run_id=run.prefect_flow_run_id,
+        made=tuple(use.artifact for use in run.uses if use.how == "made"),
+        reused=tuple(use.artifact for use in run.uses if use.how == "reused"),
+        gone=tuple(use.artifact for known, use in used if known is None),
+        scores=tuple(scores),
     )
 
 

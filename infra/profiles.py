@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,38 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def as_toml(settings: Mapping[str, Any]) -> str:
+    """Settings as a profile's TOML: plain values, lists of them, and sections inside sections.
+
+    What is None is left out, for TOML has no word for it.
+    """
+    return "\n".join(_toml_lines(settings, ())).strip() + "\n"
+
+
+def _toml_lines(settings: Mapping[str, Any], section: tuple[str, ...]) -> Iterator[str]:
+    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    if section and (plain or not settings):
+        yield f"\n[{'.'.join(map(_toml_key, section))}]"
+    for key, value in plain.items():
+        if value is not None:
+            yield f"{_toml_key(key)} = {_toml_text(value)}"
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _toml_lines(value, (*section, key))
+
+
+def _toml_key(key: str) -> str:
+    bare = key.replace("-", "").replace("_", "")
+    return key if bare.isascii() and bare.isalnum() else _toml_text(key)
+
+
+def _toml_text(value: Any) -> str:
+    """JSON's strings, numbers and lists are TOML's, but for the delete character."""
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_toml_key(key)} = {_toml_text(one)}" for key, one in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_text, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from infra.environment import host, utc_now
 from infra.files import write_atomic
 from infra.orphans import is_alive, started_at
 
+_FEWEST = 8
+"""Letters of an id, at least, that may stand for it: those of its day."""
 State = Literal["running", "finished", "failed", "stopped"]
 
 
@@ -54,6 +57,13 @@ class Run(BaseModel):
         if self.host != host():
             return True
         return is_alive(self.process) and started_at(self.process) == self.process_start
+
+
+def find_run(runs: Sequence[Run], reference: str) -> Run | None:
+    """The run of an id, of the first letters of one, or of a Prefect flow run's id."""
+    named = [run for run in runs if reference in (run.run_id, run.prefect_flow_run_id)]
+    begun = [run for run in runs if len(reference) >= _FEWEST and run.run_id.startswith(reference)]
+    return named[-1] if named else begun[0] if len(begun) == 1 else None
 
 
 def new_run(flow: str, profile: str, process: int) -> Run:

@@ -1,10 +1,18 @@
-"""Files from outside the store: known by their SHA-256, hashed once while they do not change."""
+"""Files from outside the store: known by their SHA-256, hashed once while they do not change.
+
+    STORE/.sources.json    where each was, its size and time, and its hash
+
+It saves hashing again, and tells `webtext reproduce` where a file with a hash was last seen.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from infra.canonical import file_sha256
@@ -25,7 +33,8 @@ def describe_source(store_root: Path, role: str, path: Path) -> InputRecord:
         state = path.stat()
         if not path.is_file():
             raise StoreError(f"{path} is not a file; give the {role} file itself")
-        key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}"
+        # Not resolved: of a hub's cache, the link has the name and its target has not.
+        key = f"{os.path.abspath(path)}:{state.st_size}:{state.st_mtime_ns}"  # noqa: PTH100
         digest = _known(store_root).get(key) or _hash(store_root, key, path)
     except FileNotFoundError as error:
         raise StoreError(f"there is no {role} file {path}; check the path") from error
@@ -49,13 +58,27 @@ def describe_by_size(role: str, path: Path) -> InputRecord:
     return InputRecord(role=role, kind="file", name=path.name, fingerprint=digest, bytes=size)
 
 
+def places_of(store_root: Path, digest: str) -> list[Path]:
+    """Where files of this SHA-256 were seen by runs of a store; they may have gone since."""
+    keys = [key for key, known in _known(store_root).items() if known == digest]
+    return list(dict.fromkeys(Path(key.rsplit(":", 2)[0]) for key in keys))
+
+
 def _hash(store_root: Path, key: str, path: Path) -> str:
     digest = file_sha256(path)
-    content = json.dumps({**_known(store_root), key: digest}, indent=1, sort_keys=True)
-    # The cache only saves time: a store that cannot be written is reported by what must write it.
-    with contextlib.suppress(OSError):
+    # It is not needed for the run: a store that cannot be written is reported by what must write.
+    with contextlib.suppress(OSError), _locked(store_root):
+        content = json.dumps({**_known(store_root), key: digest}, indent=1, sort_keys=True)
         write_atomic(store_root / _CACHE_NAME, content.encode())
     return digest
+
+
+@contextlib.contextmanager
+def _locked(store_root: Path) -> Iterator[None]:
+    """Two runs that hash at once must not lose each other's entries."""
+    with (store_root / f"{_CACHE_NAME}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _known(store_root: Path) -> dict[str, str]:

@@ -3,8 +3,10 @@
     STORE/STAGE/NAME-FINGERPRINT12/manifest.json    finished: never changes again
     STORE/STAGE/NAME-FINGERPRINT12/.work/           unfinished: lease and scratch of its writer
     STORE/runs/RUN_ID.json                          what each run made and reused
+    STORE/removals.jsonl                            what was taken down (`webtext remove`)
     STORE/plans/                                    estimates of runs
     STORE/index/                                    indexes that can be made again
+    STORE/reproduce/                                profiles that `webtext reproduce` wrote
 
 Equal identity gives the same folder, so "is it there already?" is the whole of caching.
 """
@@ -32,8 +34,9 @@ from infra.lease import lease
 from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Maker, Manifest
 
 WORK_NAME = ".work"
+REMOVALS_NAME = "removals.jsonl"
 _DIGITS = 12
-_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index"}
+_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index", "reproduce"}
 
 
 @dataclass(frozen=True)

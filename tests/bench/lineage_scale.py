@@ -44,6 +44,7 @@ _DUCKDB = """
 import sys, time
 began = time.monotonic()
 import duckdb
+duckdb.execute("SET enable_progress_bar = false")  # it goes to the standard output
 store, key = sys.argv[1:]
 found = 0
 for table in ("links/*/links", "captures/*/captures", "documents/*/documents", "corpus/*/train",

@@ -1,11 +1,14 @@
 """Profiles and sources: clear errors for everything a user can get wrong."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.errors import ProfileError, StoreError
-from infra.profiles import override, read_profile
+from infra.profiles import as_toml, override, read_profile
 from infra.sources import describe_source
 
 
@@ -51,3 +54,28 @@ def test_a_source_is_known_by_content(tmp_path: Path) -> None:
         describe_source(tmp_path, "dump", tmp_path / "missing.zst")
     with pytest.raises(StoreError, match="is not a file"):
         describe_source(tmp_path, "dump", tmp_path)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8),
+        st.recursive(
+            st.booleans()
+            | st.integers(-(2**53), 2**53)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+            ),
+            max_leaves=8,
+        ),
+        max_size=5,
+    )
+)
+def test_settings_written_as_toml_are_read_back(settings: dict) -> None:
+    assert tomllib.loads(as_toml(settings)) == settings
+
+
+def test_what_is_none_is_left_out_of_toml() -> None:
+    assert as_toml({"a": None, "b": {"c": None, "d": 1e-05}}) == "[b]\nd = 1e-05\n"
