@@ -91,6 +91,7 @@ FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", 
 SHARDS = Stage(
     "shards", "webtext.shards:pack_shards_partition", "documents", "documents", local=True
 )
+SERIES = Stage("series", "flows.series_stage:gather_series", "documents", "files")
 MODEL = Stage("model", "model.train:main", "steps", "steps", version=3)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
