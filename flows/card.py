@@ -47,6 +47,8 @@ class CardConfig(BaseModel):
     """The profile's description of itself."""
     removed: int = 0
     """Documents it was trained on that are on the list of removals."""
+    marks: tuple[str, ...] = ()
+    """Expectations of the profile that the run did not meet, for people to read."""
 
 
 def write_card(
@@ -88,6 +90,7 @@ def write_card(
         description=config.description,
         bias=_bias(artifacts),
         removed=config.removed,
+        marks=config.marks,
         fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
     )
     (destination / "README.md").write_text(text, encoding="utf-8")

@@ -102,6 +102,19 @@ def find_series(store: Store, name: str) -> Artifact | None:
     return largest[1]
 
 
+def find_trainable(store: Store, reference: str, name: str) -> Artifact:
+    """The shards that a training is to read; `series` means the profile's longest series.
+
+    Raises:
+        StoreError: there are none.
+    """
+    if reference == stages.SERIES.name:
+        found = find_series(store, name)
+        if found is not None:
+            return found
+    return store.find(reference)
+
+
 def new_months(
     store: Store, kept: Sequence[MonthOfSeries], given: Iterable[MonthOfSeries]
 ) -> list[MonthOfSeries]:

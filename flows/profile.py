@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from eval.bias import BiasConfig
 from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
+from flows.gates_config import Gate
 from flows.inputs import Inputs
 from flows.overlap_config import OverlapConfig
 from infra.errors import ProfileError
@@ -108,6 +109,8 @@ class Profile(_Section):
     eval: EvalConfig = EvalConfig()
     overlap: OverlapConfig = OverlapConfig()
     bias: BiasConfig = BiasConfig()
+    gates: dict[str, Gate] = {}
+    """Expectations that stop or mark a run right after a stage; no part of what is made."""
     runtime: Runtime = Runtime()
     """How the run is done."""
 

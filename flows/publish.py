@@ -22,6 +22,7 @@ def card_artifact(
         CardConfig(
             missing=dict(missing),
             description=run.profile.description,
+            marks=tuple(f"{mark.gate}: {mark.message}" for mark in run.run.marks),
             removed=removed_documents(run.store, run.store.find(made[stages.SHARDS.name])),
         ),
         {role: [run.store.find(made[role]).as_input(role)] for role in artifacts},

@@ -34,8 +34,9 @@ def removed_documents(store: Store, shards: Artifact) -> int:
     removals = listed_removals(store.root)
     if not removals:
         return 0
-    corpus = input_of(store, shards, stages.CORPUS.name)
-    return sum(1 for _ in named_documents(corpus.path / "train", removals))
+    read = [one for one in shards.identity.inputs if one.role == stages.CORPUS.name]
+    corpora = [store.find(one.fingerprint) for one in read]
+    return sum(1 for one in corpora for _ in named_documents(one.path / "train", removals))
 
 
 def mark_removed(store: Store, found: Inventory) -> Inventory:

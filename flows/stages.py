@@ -110,7 +110,7 @@ CLEAN_SCORES = Stage(
 )
 BIAS = Stage("bias", "flows.bias_stage:probe_model", "continuations", "continuations")
 CURVES = Stage("curves", "flows.curves:draw_curves_of", "models", "models")
-CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=4)
+CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=5)
 
 FUNNEL = (
     SUBMISSIONS, LINKS, CAPTURES, PAGES, ROWS, ROW_PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS,

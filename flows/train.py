@@ -15,6 +15,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import stages
 from flows.funnel import publish_markdown
+from flows.gates import step_gates
+from flows.months import find_trainable
 from flows.profile import Profile, as_profile
 from flows.session import Session, session, session_of
 from flows.work import PartSpec, is_transient, make, whole
@@ -55,7 +57,7 @@ def make_model(run: Session, shards: str) -> dict[str, str]:
             "training": profile.train.model_dump(mode="json"),
             "ranks": run.runtime.ranks,  # sums are split among them
         },
-        {"shards": run.store.find(shards)},
+        {"shards": find_trainable(run.store, shards, profile.name)},
         whole(),
         {},
         run=lambda spec: train_model(spec, profile.checkpoints, profile.monitors),
@@ -164,8 +166,9 @@ def _follow(
 ) -> None:
     """Report each step until the launcher ends; a stop leaves it time to save."""
     deadline = None
+    judge = step_gates(run, f"{spec.artifact.parent.name}/{spec.artifact.name}")
     while launched.poll() is None:
-        _report(run, spec, training)
+        judge(training.work / "metrics.jsonl", _report(run, spec, training))
         if run.children.is_stopping and deadline is None:
             deadline = time.monotonic() + _SAVE_GRACE_S
         if deadline is not None and time.monotonic() > deadline:
@@ -174,12 +177,14 @@ def _follow(
     _report(run, spec, training)
 
 
-def _report(run: Session, spec: PartSpec, training: TrainSpec) -> None:
+def _report(run: Session, spec: PartSpec, training: TrainSpec) -> int:
+    """Tell of the last step, if there is a new one; gives its number."""
     line = _last_line(training.work / "metrics.jsonl")
     if line is not None:
         shown = ("loss", "validation_loss", "tokens_per_second", "mfu")
         facts = {name: line[name] for name in shown if isinstance(line.get(name), int | float)}
         run.reporter.progress(spec.title, spec.part, line["step"], training.training.steps, facts)
+    return int(line["step"]) if line is not None else 0
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from flows.funnel import publish_counts
+from flows.gates import check_gates
 from flows.progress import summarise
 from flows.session import Session, session_of
 from flows.stages import Stage
@@ -171,6 +172,7 @@ def make(
     session.reporter.finished(title, artifact.label, how, seconds, summary)
     if how == "made":
         publish_counts(stage, artifact.label, counts)
+    check_gates(session, artifact)
     return artifact
 
 

@@ -33,6 +33,11 @@ def name_in_series(month: int, path: str) -> str:
     return f"{found[1] or ''}{found[2]}-{month:03d}{found[3]}{found[4]}"
 
 
+def is_name_in_series(path: str) -> bool:
+    """Whether a series names a file so."""
+    return _OF_SERIES.fullmatch(path) is not None
+
+
 def name_in_month(path: str) -> tuple[int, str]:
     """The month's number and its file, of a file of the series; the inverse of `name_in_series`.
 

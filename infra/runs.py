@@ -28,6 +28,19 @@ class Use(BaseModel):
     seconds: float
 
 
+class Mark(BaseModel):
+    """What a run's record keeps of a gate that was closed and let it go on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gate: str
+    """Its name in the profile."""
+    artifact: str
+    """Whose figures it judged."""
+    message: str
+    """The figure and what is expected."""
+
+
 class Run(BaseModel):
     """The record of one run, kept at `runs/RUN_ID.json` in the store."""
 
@@ -46,6 +59,8 @@ class Run(BaseModel):
     began_at: str
     ended_at: str | None = None
     uses: list[Use] = []
+    marks: list[Mark] = []
+    """Gates that were closed and let it go on."""
 
     def is_live(self) -> bool:
         """Whether the run is still going on, as far as can be seen from this machine."""
