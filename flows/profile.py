@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -64,6 +64,9 @@ class Runtime(_Section):
     """Training processes on this machine."""
     launcher: Launcher = "deepspeed"
     """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
+    other_versions: Literal["refuse", "accept", "remake"] = "refuse"
+    """What to do with an artifact that other versions of packages have made than are installed:
+    stop and say so, take it and mark the run, or make another beside it (docs/upgrades.md)."""
     device: str = "cpu"
     """Device that scores and generates: `cpu` or `cuda`."""
     openlineage_url: str | None = None

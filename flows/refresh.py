@@ -20,6 +20,7 @@ from flows import stages
 from flows.corpus import Month, make_month
 from flows.funnel import publish_markdown
 from flows.months import (
+    CRAWLED,
     MonthOfSeries,
     check_settings,
     crawled_of,
@@ -32,6 +33,7 @@ from flows.months import (
 from flows.profile import Profile, as_profile
 from flows.series_stage import SeriesConfig
 from flows.session import Session, session
+from flows.versions import check_kept
 from flows.work import THREADS, make, whole
 from infra.errors import StoreError
 from infra.store import Artifact
@@ -98,6 +100,9 @@ def make_series(
 ) -> Refreshed:
     """Make or find the series of all months there and given; see `refresh`."""
     kept = [] if anew else _months_there(run, onto)
+    for month in kept:
+        for stage in CRAWLED:
+            check_kept(run, stage, (month.kept or {})[stage.name])
     notes = check_settings(run.profile, kept)
     if not run.profile.inputs.submissions:
         notes = []  # nothing is crawled

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from flows.session import Session, session, session_of
 from flows.work import PartSpec, is_transient, make, whole
 from infra.call import PartRecord
 from infra.children import log_tail, signal_group
-from infra.errors import ChildDied, StageFailed
-from infra.files import files_below
+from infra.environment import other_versions
+from infra.errors import ChildDied, OtherVersions, StageFailed
+from infra.files import files_below, write_atomic
 from infra.parts import describe_file, publish_part
 from infra.store import Artifact
 from model.config import CheckpointConfig, MonitorConfig, TrainSpec
@@ -80,7 +82,8 @@ def train_model(
     run = session_of(spec.run_id)
     assert run is not None
     began = time.monotonic()
-    training = _training_spec(spec, checkpoints, monitors)
+    accepted = run.runtime.other_versions == "accept"
+    training = _training_spec(spec, checkpoints, monitors, accepted=accepted)
     _launch(run, spec, training)
     losses = read_steps(training.destination / "losses.jsonl")
     counts = {
@@ -97,13 +100,15 @@ def train_model(
         describe_file(training.destination, path) for path in files_below(training.destination)
     )
     seconds = time.monotonic() - began
-    record = PartRecord(files=files, counts=counts, seconds=seconds, cpu_seconds=0.0)
+    record = PartRecord(
+        files=files, counts=counts, seconds=seconds, cpu_seconds=0.0, packages=spec.packages
+    )
     publish_part(spec.artifact, spec.work, spec.part, record)
     return counts
 
 
 def _training_spec(
-    spec: PartSpec, checkpoints: CheckpointConfig, monitors: MonitorConfig
+    spec: PartSpec, checkpoints: CheckpointConfig, monitors: MonitorConfig, *, accepted: bool
 ) -> TrainSpec:
     training = TrainSpec.model_validate(
         {
@@ -118,9 +123,28 @@ def _training_spec(
         }
     )
     training.work.mkdir(parents=True, exist_ok=True)
+    _check_begun(training.work, spec.packages, accepted=accepted)
     training.destination.mkdir(parents=True, exist_ok=True)
     (training.work / "spec.json").write_text(training.model_dump_json(indent=2))
     return training
+
+
+def _check_begun(work: Path, packages: Mapping[str, str], *, accepted: bool) -> None:
+    """See that a training goes on with the versions that it was begun with.
+
+    Raises:
+        OtherVersions: it does not, and nobody has accepted that.
+    """
+    record = work / "packages.json"
+    begun = json.loads(record.read_bytes()) if record.is_file() else {}
+    differing = other_versions(begun, packages)
+    if differing and not accepted:
+        told = ", ".join(f"{name} {then} and not {now}" for name, (then, now) in differing.items())
+        raise OtherVersions(
+            f"the training in {work} was begun with {told}; install that again to go on, accept it "
+            f"with --set runtime.other_versions=accept, or remove {work} to begin anew"
+        )
+    write_atomic(record, json.dumps(begun or packages, indent=1).encode())
 
 
 def _launch(run: Session, spec: PartSpec, training: TrainSpec) -> None:

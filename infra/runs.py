@@ -20,7 +20,7 @@ State = Literal["running", "finished", "failed", "stopped"]
 class Use(BaseModel):
     """One artifact that a run needed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     artifact: str
     """`STAGE/NAME-FINGERPRINT12`."""
@@ -42,9 +42,13 @@ class Mark(BaseModel):
 
 
 class Run(BaseModel):
-    """The record of one run, kept at `runs/RUN_ID.json` in the store."""
+    """The record of one run, kept at `runs/RUN_ID.json` in the store.
 
-    model_config = ConfigDict(extra="forbid")
+    What a newer version of this project adds to it is passed over, so that what such a run uses is
+    known here too (and not taken for garbage).
+    """
+
+    model_config = ConfigDict(extra="ignore")
 
     run_id: str
     flow: str
