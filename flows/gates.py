@@ -54,7 +54,8 @@ def check_coverage(session: Session, present: int, missing: Mapping[str, str]) -
         value = _figure(name, gate, {"present": present, "missing": len(missing)})
         if value is not None and not gate.allows(value):
             told = "; ".join(f"{column}: {why}" for column, why in missing.items())
-            _close(session, name, gate, value, COVERAGE, f"Missing: {told}")
+            folder = str(session.profile.inputs.benchmarks or "the benchmarks' folder")
+            _close(session, name, gate, value, COVERAGE, f"Missing: {told}", look=folder)
 
 
 def step_gates(session: Session, label: str) -> Callable[[Path, int], None]:
@@ -70,7 +71,8 @@ def step_gates(session: Session, label: str) -> Callable[[Path, int], None]:
             name, gate = waiting.pop(0)
             value = _at_step(metrics, gate)
             if value is not None and not gate.allows(value):
-                _close(session, name, gate, value, label, "The last checkpoint is kept")
+                details = "Training has stopped; its last checkpoint is kept"
+                _close(session, name, gate, value, label, details, look=str(metrics))
 
     return judge
 
@@ -126,7 +128,15 @@ def _losses(counts: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (rows and f"Kept {rows}", told and f"lost: {told}")))
 
 
-def _close(session: Session, name: str, gate: Gate, value: float, what: str, details: str) -> None:
+def _close(
+    session: Session,
+    name: str,
+    gate: Gate,
+    value: float,
+    what: str,
+    details: str,
+    look: str | None = None,
+) -> None:
     """Stop the run, or mark it, for a gate that is closed."""
     told = f"{gate.describe()} is {value:.4g}, {gate.expectation()} is expected ({what})"
     if gate.action == "mark":
@@ -135,8 +145,7 @@ def _close(session: Session, name: str, gate: Gate, value: float, what: str, det
         return
     if session.reuse_only:
         raise WorkToDo(what)  # the run itself is to stop there, and to be recorded
-    look = f"webtext lineage --store {session.store.root} {what}"
-    look = look if "/" in what else "the folder of the benchmarks"
+    look = look or f"webtext lineage --store {session.store.root} {what}"
     raise GateClosed(
         f"the gate {name} is closed: {told}. {details}.\n"
         f"Nothing after it was begun, and what is made is kept. Look: {look}. Go on: mend the "
