@@ -64,7 +64,7 @@ def make_corpus(run: Session) -> dict[str, str]:
 def make_month(
     run: Session,
     before: Sequence[Month] = (),
-    captured: Sequence[Month] = (),
+    captured: Sequence[Month] | None = None,
     kept: Month | None = None,
 ) -> Iterator[Artifact]:
     """Make or find the artifacts of a month, in the company of others or alone.
@@ -72,7 +72,7 @@ def make_month(
     Args:
         run: the session; its profile's inputs name the month's dumps.
         before: the months before it, the first first: of equal documents theirs is kept.
-        captured: the months whose links are not crawled again.
+        captured: the months whose links are not crawled again; None where it is made alone.
         kept: what was crawled of the month already, if it was: `submissions`, `links`, `captures`.
     """
     profile, parts = run.profile, partitions(run.profile.partitions)
@@ -131,7 +131,7 @@ def _describe(run: Session, made: Mapping[str, Artifact]) -> Artifact:
 
 
 def _crawled_pages(
-    run: Session, captured: Sequence[Month], kept: Month | None
+    run: Session, captured: Sequence[Month] | None, kept: Month | None
 ) -> Iterator[Artifact]:
     """Make or find the artifacts from the dumps to the pages."""
     profile, parts = run.profile, partitions(run.profile.partitions)
@@ -144,14 +144,16 @@ def _crawled_pages(
     yield make(run, stages.PAGES, profile.pages, inputs, parts, {})
 
 
-def _crawled(run: Session, captured: Sequence[Month], parts: Sequence[Part]) -> Iterator[Artifact]:
+def _crawled(
+    run: Session, captured: Sequence[Month] | None, parts: Sequence[Part]
+) -> Iterator[Artifact]:
     """Make or find the artifacts from the dumps to the captures."""
     sources = _sources(run)
-    if not run.reuse_only:
+    if captured is None and not run.reuse_only:
         _keep_estimate(run, sources.dumps)
     submissions = _read_dumps(run, sources)
     yield submissions
-    have = [month[stages.CAPTURES.name] for month in captured]
+    have = [month[stages.CAPTURES.name] for month in captured or ()]
     known: Inputs = {"earlier_captures": [each.as_input("earlier_captures") for each in have]}
     links = make(
         run,

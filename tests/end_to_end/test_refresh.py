@@ -234,14 +234,20 @@ def test_nothing_is_done_twice(grown: Grown, copied: Path) -> None:
 
 
 def test_a_takedown_reaches_the_old_months_without_a_new_crawl(grown: Grown, copied: Path) -> None:
-    first = one_of(copied, "corpus", "2017-09")
-    url = next(rows(first.path, "train"))["url"]
+    copies = rows(one_of(copied, "duplicates", "2017-10").path, "duplicates")
+    first = {row["link_id"]: row for row in rows(one_of(copied, "corpus", "2017-09").path, "train")}
+    copy, of = next(
+        (row["link_id"], row["survivor_link_id"])
+        for row in copies
+        if row["survivor_link_id"] in first
+    )
+    url = first[of]["url"]
     ended = webtext("remove", "--url", url, "--reason", "asked", "--store", copied)
     assert ended.code == 0, ended.err
     ended = refresh(copied, grown.months, "--json", api=grown.api)
     assert ended.code == 0, ended.err
     made = Store(copied).find(json.loads(ended.out)["series"])
-    assert not [row for row in rows(made.path / "data", "train") if row["url"] == url]
+    assert not {row["link_id"] for row in rows(made.path / "data", "train")} & {copy, of}
     assert len(list(copied.glob("captures/*/manifest.json"))) == 2
 
 
