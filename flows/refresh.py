@@ -5,8 +5,8 @@
 
 A month is a chain of artifacts of its own. Its links are those that no month before it captured;
 its documents are matched against the signatures of the months before it, whose documents stay. The
-series, from which training reads, is made again after each month by links to the months' files, so
-that a kill costs what one part of one month had done.
+series, from which training reads, is made at the end, by links to the months' files. A kill costs
+what some parts of one month had done: what is finished is found by its fingerprint.
 """
 
 import dataclasses
@@ -114,7 +114,7 @@ def make_series(
     order = [*kept, *fresh]
     if by_month:
         order.sort(key=lambda month: month.name)
-    made, rows = _make_months(run, order, kept, in_steps=not by_month)
+    made, rows = _make_months(run, order, kept)
     series = _gather(run, order, made)
     return Refreshed(series=series.label, months=tuple(rows), notes=tuple(notes))
 
@@ -125,9 +125,9 @@ def _months_there(run: Session, onto: str | None) -> list[MonthOfSeries]:
 
 
 def _make_months(
-    run: Session, order: Sequence[MonthOfSeries], kept: Sequence[MonthOfSeries], *, in_steps: bool
+    run: Session, order: Sequence[MonthOfSeries], kept: Sequence[MonthOfSeries]
 ) -> tuple[list[Month], list[MonthRow]]:
-    """Make the months in their order; with `in_steps` a series after each that is new."""
+    """Make the months in their order."""
     captured: list[Month] = [month.kept for month in kept if month.kept is not None]
     made: list[Month] = []
     rows: list[MonthRow] = []
@@ -140,8 +140,6 @@ def _make_months(
         rows.append(_row(month, artifacts))
         if month.kept is None:
             captured.append(crawled_of(artifacts))
-            if in_steps and len(made) < len(order):
-                _gather(run, order[: len(made)], made)
     return made, rows
 
 

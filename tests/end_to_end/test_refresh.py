@@ -171,7 +171,9 @@ def test_a_back_fill_killed_and_given_in_any_order_has_the_same_bytes(
     process.wait()
     again = webtext(*given, api_url=grown.api)
     assert again.code == 0, again.err
-    assert digests(store) == digests(grown.store)
+    mine, grew = digests(store), digests(grown.store)
+    (of_one,) = series_of(grown.store, 1)
+    assert mine == {label: files for label, files in grew.items() if label != of_one.label}
 
 
 def test_every_table_holds_the_rows_of_a_full_rebuild(grown: Grown, rebuilt: Path) -> None:

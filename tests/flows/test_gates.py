@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from flows.gates import check_coverage, check_gates, step_gates
 from flows.gates_config import Gate
+from flows.openlineage import LineageEvents
 from flows.profile import Profile, load_profile
 from flows.progress import LogReporter
 from flows.session import Session, WorkToDo
@@ -30,8 +31,11 @@ def session(tmp_path: Path, *, reuse_only: bool = False, **gates: dict) -> Sessi
         {"name": "demo", "gates": gates, "runtime": {"store": tmp_path}}
     )
     run = new_run("corpus", "demo", os.getpid())
-    children = Children(tmp_path / "logs")
-    return Session(profile, Store(tmp_path), run, LogReporter(), children, reuse_only)
+    store = Store(tmp_path)
+    return Session(
+        profile, store, run, LogReporter(), Children(tmp_path / "logs"),
+        LineageEvents(store, run, None), reuse_only=reuse_only,
+    )  # fmt: skip
 
 
 def test_a_closed_gate_says_what_is_wrong_and_how_to_go_on(tmp_path: Path) -> None:
