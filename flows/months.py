@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from flows import stages
 from flows.profile import Profile
 from infra.errors import StoreError
-from infra.lineage import input_of
+from infra.lineage import artifact_of, input_of
 from infra.manifest import InputRecord
 from infra.sources import describe_source
 from infra.store import Artifact, Store
@@ -73,10 +73,10 @@ def months_of_series(store: Store, series: Artifact) -> list[MonthOfSeries]:
             "shards/... or corpus/... artifact"
         )
     names = series.identity.config["months"]
-    inputs = [entry for entry in series.identity.inputs if entry.role == stages.SHARDS.name]
+    chains = zip(*(_inputs(series, stage.name) for stage in CRAWLED), strict=True)
     return [
-        MonthOfSeries(name, kept=_crawled(store, store.find(entry.fingerprint)))
-        for name, entry in zip(names, inputs, strict=True)
+        MonthOfSeries(name, kept={entry.role: artifact_of(store, entry) for entry in chain})
+        for name, chain in zip(names, chains, strict=True)
     ]
 
 
@@ -89,7 +89,11 @@ def find_series(store: Store, name: str) -> Artifact | None:
         StoreError: two have months that the other lacks.
     """
     found = [one for one in store.finished() if one.stage == stages.SERIES.name]
-    mine = [(_captures_of(store, one), one) for one in found if one.name == name]
+    mine = [
+        ({entry.fingerprint for entry in _inputs(one, stages.CAPTURES.name)}, one)
+        for one in found
+        if one.name == name
+    ]
     if not mine:
         return None
     largest = max(mine, key=lambda pair: (len(pair[0]), pair[1].manifest().maker.finished_at))
@@ -202,9 +206,8 @@ def _crawled(store: Store, artifact: Artifact) -> dict[str, Artifact]:
     return {one.stage: one for one in (submissions, links, captures)}
 
 
-def _captures_of(store: Store, series: Artifact) -> set[str]:
-    months = months_of_series(store, series)
-    return {m.kept[stages.CAPTURES.name].fingerprint for m in months if m.kept is not None}
+def _inputs(artifact: Artifact, role: str) -> list[InputRecord]:
+    return [entry for entry in artifact.identity.inputs if entry.role == role]
 
 
 def _name_of(kept: dict[str, Artifact]) -> str:
@@ -215,7 +218,7 @@ def _name_of(kept: dict[str, Artifact]) -> str:
 
 
 def _dumps_of(submissions: Artifact) -> list[InputRecord]:
-    return [entry for entry in submissions.identity.inputs if entry.role == "dump"]
+    return _inputs(submissions, "dump")
 
 
 def _named(record: InputRecord) -> str:

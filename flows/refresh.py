@@ -144,7 +144,9 @@ def _make_months(
 
 
 def _gather(run: Session, months: Sequence[MonthOfSeries], made: Sequence[Month]) -> Artifact:
-    roles = (stages.SHARDS.name, stages.CORPUS.name)
+    read = (stages.SHARDS.name, stages.CORPUS.name)
+    # What was crawled is named too: from there the next refresh goes on.
+    roles = (*read, *(stage.name for stage in CRAWLED))
     return make(
         run,
         stages.SERIES,
@@ -153,7 +155,7 @@ def _gather(run: Session, months: Sequence[MonthOfSeries], made: Sequence[Month]
         ),
         {role: [month[role].as_input(role) for month in made] for role in roles},
         whole(),
-        {role: [str(month[role].path) for month in made] for role in roles},
+        {role: [str(month[role].path) for month in made] for role in read},
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows import stages
 from flows.removals import listed_removals
 from infra.errors import StoreError
-from infra.lineage import input_of
+from infra.lineage import artifact_of, input_of
 from infra.lineage_runs import ArtifactRow, Inventory
 from infra.lineage_tables import read_columns
 from infra.store import Artifact, Store, open_artifact
@@ -35,7 +35,7 @@ def removed_documents(store: Store, shards: Artifact) -> int:
     if not removals:
         return 0
     read = [one for one in shards.identity.inputs if one.role == stages.CORPUS.name]
-    corpora = [store.find(one.fingerprint) for one in read]
+    corpora = [artifact_of(store, one) for one in read]
     return sum(1 for one in corpora for _ in named_documents(one.path / "train", removals))
 
 
