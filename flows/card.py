@@ -53,6 +53,8 @@ class CardConfig(BaseModel):
     """The profile's description of itself."""
     removed: tuple[Takedown, ...] = ()
     """What was taken down since of the text that it was trained on."""
+    marks: tuple[str, ...] = ()
+    """Expectations of the profile that the run did not meet, for people to read."""
 
 
 def write_card(
@@ -98,6 +100,7 @@ def write_card(
         overlap=_overlap(artifacts),
         clean=_clean(artifacts, {row.protocol for row in rows}),
         removed=config.removed,
+        marks=config.marks,
         fingerprints={role: manifest.fingerprint[:12] for role, manifest in manifests.items()},
     )
     (destination / "README.md").write_text(text, encoding="utf-8")

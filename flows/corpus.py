@@ -32,6 +32,9 @@ from webtext.warc_index import WarcIndexConfig
 
 _LOG = logging.getLogger(__name__)
 
+Month = Mapping[str, Artifact]
+"""The artifacts of one month, by their stages."""
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -55,21 +58,27 @@ def corpus(profile: Profile | str) -> dict[str, str]:
 
 def make_corpus(run: Session) -> dict[str, str]:
     """Make or find the artifacts from the dumps to the shards; their labels by stage."""
-    return {artifact.stage: artifact.label for artifact in _stages(run)}
+    return {artifact.stage: artifact.label for artifact in make_month(run)}
 
 
-def _keep_estimate(run: Session, dumps: Sequence[Path]) -> None:
-    """Write down what the run is expected to take, for `webtext plan RUN` to compare."""
-    try:
-        keep_estimate(run.store.root, run.run.run_id, estimate_dumps(run.profile, dumps))
-    except SourceError:
-        _LOG.info("no estimate: a dump cannot be read, as its stage will tell", exc_info=True)
+def make_month(
+    run: Session,
+    before: Sequence[Month] = (),
+    captured: Sequence[Month] | None = None,
+    kept: Month | None = None,
+) -> Iterator[Artifact]:
+    """Make or find the artifacts of a month, in the company of others or alone.
 
-
-def _stages(run: Session) -> Iterator[Artifact]:
+    Args:
+        run: the session; its profile's inputs name the month's dumps.
+        before: the months before it, the first first: of equal documents theirs is kept.
+        captured: the months whose links are not crawled again; None where it is made alone.
+        kept: what was crawled of the month already, if it was: `submissions`, `links`, `captures`.
+    """
     profile, parts = run.profile, partitions(run.profile.partitions)
     made: dict[str, Artifact] = {}
-    for artifact in make_row_pages(run) if profile.inputs.documents else _crawled_pages(run):
+    rows_given = kept is None and profile.inputs.documents
+    for artifact in make_row_pages(run) if rows_given else _crawled_pages(run, captured, kept):
         made[artifact.stage] = artifact
         yield artifact
     rows = made.get(stages.ROW_PAGES.name)
@@ -82,7 +91,7 @@ def _stages(run: Session) -> Iterator[Artifact]:
         run, stages.SIGNATURES, profile.signatures, {"documents": documents}, parts, {}
     )
     yield signatures
-    duplicates = _find_duplicates(run, documents, signatures)
+    duplicates = _find_duplicates(run, documents, signatures, before)
     yield duplicates
     selected = make(
         run,
@@ -101,6 +110,14 @@ def _stages(run: Session) -> Iterator[Artifact]:
     yield make(run, stages.SHARDS, profile.shards, {"corpus": selected}, parts, {})
 
 
+def _keep_estimate(run: Session, dumps: Sequence[Path]) -> None:
+    """Write down what the run is expected to take, for `webtext plan RUN` to compare."""
+    try:
+        keep_estimate(run.store.root, run.run.run_id, estimate_dumps(run.profile, dumps))
+    except SourceError:
+        _LOG.info("no estimate: a dump cannot be read, as its stage will tell", exc_info=True)
+
+
 def _describe(run: Session, made: Mapping[str, Artifact]) -> Artifact:
     """Make or find the corpus as a data set with its card."""
     return make(
@@ -113,27 +130,53 @@ def _describe(run: Session, made: Mapping[str, Artifact]) -> Artifact:
     )
 
 
-def _crawled_pages(run: Session) -> Iterator[Artifact]:
+def _crawled_pages(
+    run: Session, captured: Sequence[Month] | None, kept: Month | None
+) -> Iterator[Artifact]:
     """Make or find the artifacts from the dumps to the pages."""
-    sources, profile, parts = _sources(run), run.profile, partitions(run.profile.partitions)
-    if not run.reuse_only:
-        _keep_estimate(run, sources.dumps)
-    submissions = _read_dumps(run, sources)
-    yield submissions
-    links = make(run, stages.LINKS, profile.links, {"submissions": submissions}, parts, {})
-    yield links
-    captures = _crawl(run, sources, links, parts)
-    yield captures
+    profile, parts = run.profile, partitions(run.profile.partitions)
+    crawled: dict[str, Artifact] = {}
+    for artifact in kept.values() if kept else _crawled(run, captured, parts):
+        crawled[artifact.stage] = artifact
+        yield artifact
+    links, captures = (crawled[stage.name] for stage in (stages.LINKS, stages.CAPTURES))
     inputs: Inputs = {"captures": captures, **removals_input(run, links)}
     yield make(run, stages.PAGES, profile.pages, inputs, parts, {})
 
 
-def _find_duplicates(run: Session, documents: Artifact, signatures: Artifact) -> Artifact:
+def _crawled(
+    run: Session, captured: Sequence[Month] | None, parts: Sequence[Part]
+) -> Iterator[Artifact]:
+    """Make or find the artifacts from the dumps to the captures."""
+    sources = _sources(run)
+    if captured is None and not run.reuse_only:
+        _keep_estimate(run, sources.dumps)
+    submissions = _read_dumps(run, sources)
+    yield submissions
+    have = [month[stages.CAPTURES.name] for month in captured or ()]
+    known: Inputs = {"earlier_captures": [each.as_input("earlier_captures") for each in have]}
+    links = make(
+        run,
+        stages.LINKS,
+        run.profile.links,
+        {"submissions": submissions, **known},
+        parts,
+        {"earlier_captures": [str(each.path) for each in have]},
+    )
+    yield links
+    yield _crawl(run, sources, links, parts)
+
+
+def _find_duplicates(
+    run: Session, documents: Artifact, signatures: Artifact, before: Sequence[Month]
+) -> Artifact:
     config = run.profile.duplicates
     with_texts = config.verify == "jaccard"
-    earlier, arguments = earlier_inputs(
-        run.store, run.profile.inputs.earlier, with_texts=with_texts
+    references = (
+        *run.profile.inputs.earlier,
+        *(month[stages.CORPUS.name].label for month in before),
     )
+    earlier, arguments = earlier_inputs(run.store, references, with_texts=with_texts)
     arguments["memory_bytes"] = int(run.runtime.memory_gib * GIB)
     inputs: Inputs = {"signatures": signatures, **earlier}
     if with_texts:

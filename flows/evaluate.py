@@ -19,6 +19,7 @@ from eval.table import render_markdown
 from flows import stages
 from flows.curves import make_curves
 from flows.funnel import publish_markdown
+from flows.gates import check_coverage
 from flows.models import ROLE, Scorable, find_model, find_models, model_parameters
 from flows.profile import Profile, as_profile
 from flows.scores import missing_benchmarks, score_rows
@@ -118,11 +119,23 @@ def make_scores(
 ) -> dict[str, str]:
     """Make or find the scores of a model; labels by `scores/BENCHMARK`."""
     files = find_benchmarks(run, held_out)
+    expect_coverage(run, files.folder)
     labels = {
         f"scores/{name}": artifact.label
         for name, artifact in score_all(run, scorable, files).items()
     }
     return labels | ({files.cut.stage: files.cut.label} if files.cut else {})
+
+
+def expect_coverage(run: Session, folder: Path | None) -> None:
+    """Judge the profile's gates on how many benchmarks have a file; nothing where none are named.
+
+    Raises:
+        GateClosed: too few have.
+    """
+    if folder is not None:
+        missing = missing_benchmarks(folder)
+        check_coverage(run, len(BENCHMARKS) - len(missing), missing)
 
 
 @task(

@@ -87,7 +87,7 @@ def _build_impact(
     library: Library, wanted: Wanted, build: Build, limit: int, told: Indexing
 ) -> BuildImpact:
     chosen, unknown = _choose(build, wanted)
-    fate, shown = sum_up(Tracer(build, orders_of(build), told), chosen, limit)
+    fate, shown = sum_up(Tracer(build, orders_of(library, build), told), chosen, limit)
     return BuildImpact(
         build=build.labels(),
         fate=fate,

@@ -156,6 +156,11 @@ def _corpus_of(run: Session, trained: Artifact) -> Artifact:
     waiting: list[Node] = [upstream(run.store, trained)]
     while waiting:
         node = waiting.pop(0)
+        if node.name.partition("/")[0] == stages.SERIES.name:
+            raise StoreError(
+                f"{trained.label} stands on several months, those of {node.name}; name one's "
+                "corpus/... (`webtext lineage` shows them)"
+            )
         if node.name.partition("/")[0] == stages.CORPUS.name:
             if node.kind == "missing":
                 raise StoreError(f"{node.name}, which {trained.label} was made from, is gone")

@@ -5,7 +5,7 @@ from prefect import flow
 from flows import stages
 from flows.bias import bias
 from flows.corpus import corpus
-from flows.evaluate import benchmarks_folder, evaluate
+from flows.evaluate import benchmarks_folder, evaluate, expect_coverage
 from flows.overlap import overlap
 from flows.profile import Profile, as_profile
 from flows.publish import card_artifact
@@ -23,6 +23,7 @@ def pipeline(profile: Profile | str) -> dict[str, str]:
     with session("pipeline", settings) as run:
         choose_device(settings.runtime.device, settings.runtime.ranks)  # no GPU: say so now
         made = corpus(settings)
+        expect_coverage(run, settings.inputs.benchmarks)
         made |= train(settings, shards=made[stages.SHARDS.name])
         made |= evaluate(settings, model=made[stages.MODEL.name], held_out=made[stages.CORPUS.name])
         made |= bias(settings, model=made[stages.MODEL.name])

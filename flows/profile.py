@@ -11,13 +11,14 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eval.bias import BiasConfig
 from eval.demo_benchmarks import DemoBenchmarksConfig
 from eval.scores import EvalConfig
+from flows.gates_config import Gate
 from flows.inputs import Inputs
 from flows.overlap_config import OverlapConfig
 from flows.zero_shot import ZeroShotConfig
@@ -65,6 +66,9 @@ class Runtime(_Section):
     """Training processes on this machine."""
     launcher: Launcher = "deepspeed"
     """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
+    other_versions: Literal["refuse", "accept", "remake"] = "refuse"
+    """What to do with an artifact that other versions of packages have made than are installed:
+    stop and say so, take it and mark the run, or make another beside it (docs/upgrades.md)."""
     openlineage_url: str | None = None
     """Server that OpenLineage events are sent to, besides the store's folder `events`; the
     environment's OPENLINEAGE_URL by default."""
@@ -112,6 +116,8 @@ class Profile(_Section):
     eval: EvalConfig = EvalConfig()
     overlap: OverlapConfig = OverlapConfig()
     bias: BiasConfig = BiasConfig()
+    gates: dict[str, Gate] = {}
+    """Expectations that stop or mark a run right after a stage; no part of what is made."""
     runtime: Runtime = Runtime()
     """How the run is done."""
 

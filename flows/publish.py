@@ -23,6 +23,7 @@ def card_artifact(
             missing=dict(missing),
             description=run.profile.description,
             removed=takedowns_of(run.store, run.store.find(made[stages.MODEL.name])),
+            marks=tuple(f"{mark.gate}: {mark.message}" for mark in run.run.marks),
         ),
         {role: [run.store.find(made[role]).as_input(role)] for role in artifacts},
         whole(),

@@ -18,10 +18,12 @@ _HEAD = """# Configuration
 
 A profile is a TOML file: the keys of this first table at its top, then a section for each heading.
 Every setting has a default, so a profile names what it changes. On the command line,
-`--set section.key=value` changes one for a run.
+`--set section.key=value` changes one for a run. `gates` has a section for each expectation,
+`[gates.NAME]`.
 
 What the sections say is part of an artifact's identity: a change makes new artifacts from that
-stage on. `inputs` counts by the files' content, and `runtime` and `checkpoints` not at all.
+stage on. `inputs` counts by the files' content, and `runtime`, `checkpoints`, `monitors` and
+`gates` not at all.
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,12 @@ def remove(store: Store, asked: Sequence[Removal], *, promote_copies: bool) -> l
 
     Gives what they reach in each corpus of the store.
     """
-    reached = [reach(store, corpus, asked) for corpus in _corpora(store)]
+    corpora = _corpora(store)
+    # A copy may be in a later month than the document that it was left out for.
+    named: dict[bytes, str] = {}
+    for corpus in corpora:
+        named.update(_named(store, corpus, asked))
+    reached = [reach(store, corpus, asked, named) for corpus in corpora]
     copies: list[Removal] = []
     if not promote_copies:
         found = {copy for each in reached for copy in each.copies.values()}
@@ -84,25 +89,39 @@ def remove(store: Store, asked: Sequence[Removal], *, promote_copies: bool) -> l
     return reached
 
 
-def reach(store: Store, corpus: Artifact, removals: Sequence[Removal]) -> Reached:
-    """What removals reach in a corpus."""
+def reach(
+    store: Store,
+    corpus: Artifact,
+    removals: Sequence[Removal],
+    named: Mapping[bytes, str] | None = None,
+) -> Reached:
+    """What removals reach in a corpus.
+
+    `named` are the documents of all corpora that are removed, by key: their URLs.
+    """
     documents = input_of(store, corpus, stages.DOCUMENTS.name)
     duplicates = input_of(store, corpus, stages.DUPLICATES.name)
-    found = dict(named_documents(documents.path / "documents", removals))
+    found = _named(store, corpus, removals)
+    removed = {**(named or {}), **found}
     table = read_columns(
         duplicates.path / "duplicates" / "duplicates.parquet", ["link_id", "survivor_link_id"]
     ).to_pylist()
     survivors = {row["link_id"]: row["survivor_link_id"] for row in table}
     kept = {key: url for key, url in found.items() if key not in survivors}
-    copied = {key: of for key, of in survivors.items() if of in kept and key not in found}
+    copied = {key: of for key, of in survivors.items() if of in removed and key not in found}
     twins = {survivors[key] for key in found if key in survivors} - found.keys()
     urls = _urls(documents.path, [*copied, *twins])
     return Reached(
         corpus=corpus.label,
         documents=kept,
-        copies={key: (urls[key], kept[of]) for key, of in copied.items()},
+        copies={key: (urls[key], removed[of]) for key, of in copied.items()},
         twins={key: urls[key] for key in twins if key in urls},
     )
+
+
+def _named(store: Store, corpus: Artifact, removals: Sequence[Removal]) -> dict[bytes, str]:
+    documents = input_of(store, corpus, stages.DOCUMENTS.name)
+    return dict(named_documents(documents.path / "documents", removals))
 
 
 def purge(store: Store, removals: Sequence[Removal]) -> tuple[int, int]:

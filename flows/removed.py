@@ -9,7 +9,7 @@ from typing import Any
 from flows import stages
 from flows.removal_list import listed_removals
 from infra.errors import StoreError
-from infra.lineage import input_of
+from infra.lineage import artifact_of, input_of
 from infra.lineage_runs import ArtifactRow, Inventory
 from infra.lineage_tables import read_columns
 from infra.store import Artifact, Store, open_artifact
@@ -43,8 +43,9 @@ def removed_documents(store: Store, shards: Artifact) -> int:
     removals = listed_removals(store.root)
     if not removals:
         return 0
-    corpus = input_of(store, shards, stages.CORPUS.name)
-    return sum(1 for _ in named_documents(corpus.path / "train", removals))
+    read = [one for one in shards.identity.inputs if one.role == stages.CORPUS.name]
+    corpora = [artifact_of(store, one) for one in read]
+    return sum(1 for one in corpora for _ in named_documents(one.path / "train", removals))
 
 
 def mark_removed(store: Store, found: Inventory) -> Inventory:

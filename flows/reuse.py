@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 from flows import stages
 from flows.bias import make_bias
 from flows.corpus import make_corpus
-from flows.evaluate import benchmarks_folder, make_all_scores, make_scores, score_in_turn
+from flows.evaluate import (
+    benchmarks_folder,
+    expect_coverage,
+    make_all_scores,
+    make_scores,
+    score_in_turn,
+)
 from flows.models import find_model, find_models
 from flows.openlineage import LineageEvents, server_url
 from flows.overlap import make_overlap
@@ -121,6 +127,7 @@ def _tell(events: LineageEvents, store: Store, run: Run) -> None:
 
 def _pipeline(run: Session) -> dict[str, str]:
     made = make_corpus(run)
+    expect_coverage(run, run.profile.inputs.benchmarks)
     made |= make_model(run, made[stages.SHARDS.name])
     model = find_model(run.store, made[stages.MODEL.name])
     made |= make_scores(run, model, made[stages.CORPUS.name], score_in_turn)

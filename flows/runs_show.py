@@ -25,6 +25,8 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 def inventory_tables(found: Inventory) -> Iterator[Table]:
     """Runs, artifacts, and where there are any, scores."""
     yield _runs(found.runs)
+    if any(row.marks for row in found.runs):
+        yield _marks(found.runs)
     yield _artifacts(found.artifacts)
     lines = [line for row in found.artifacts for line in row.scores if line.variant == _PAPER]
     if lines:
@@ -45,10 +47,19 @@ def _runs(rows: Iterable[RunRow]) -> Table:
     )
     for row in rows:
         table.add_row(
-            row.run, row.flow, row.profile, _state(row.state), _duration(row.age_s),
+            row.run, row.flow, row.profile, _state_of_run(row), _duration(row.age_s),
             "" if row.seconds is None else _duration(row.seconds),
             f"{row.made}", f"{row.reused}", _megabytes(row.bytes_made),
         )  # fmt: skip
+    return table
+
+
+def _marks(rows: Iterable[RunRow]) -> Table:
+    table = _table("Marks: expectations that runs did not meet", ("run", "gate"), ())
+    table.add_column("figure")
+    for row in rows:
+        for mark in row.marks:
+            table.add_row(row.run, f"[yellow]{escape(mark.gate)}[/]", escape(mark.message))
     return table
 
 
@@ -82,6 +93,10 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
     for heading in right:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _state_of_run(row: RunRow) -> str:
+    return f"{_state(row.state)} [yellow](marked)[/]" if row.marks else _state(row.state)
 
 
 def _state_of(row: ArtifactRow) -> str:

@@ -19,8 +19,8 @@ from flows.profile import Profile, Runtime
 from flows.progress import LogReporter, Reporter
 from infra.children import Children
 from infra.environment import utc_now
-from infra.errors import Stopped
-from infra.runs import Run, Use, new_run, write_run
+from infra.errors import GateClosed, Stopped
+from infra.runs import Mark, Run, Use, new_run, write_run
 from infra.store import Artifact, Store
 from model.device import Device, choose_device
 
@@ -65,6 +65,15 @@ class Session:
             if not self.reuse_only:
                 write_run(self.store.root, self.run)
                 self.events.stage_ended(artifact, how, seconds)
+
+    def record_mark(self, mark: Mark) -> None:
+        """Write down, once, that a gate was closed and let the run go on."""
+        with self._lock:
+            if mark in self.run.marks:
+                return
+            self.run.marks.append(mark)
+            if not self.reuse_only:
+                write_run(self.store.root, self.run)
 
     def expect_work(self, artifact: Artifact) -> None:
         """Call before any work on an artifact that is not finished.
@@ -144,4 +153,4 @@ def stop_all() -> bool:
 
 def _was_stopped(error: BaseException) -> bool:
     # What is no Exception came from outside: Ctrl-C, or Prefect's signal that the run is cancelled.
-    return isinstance(error, Stopped) or not isinstance(error, Exception)
+    return isinstance(error, Stopped | GateClosed) or not isinstance(error, Exception)

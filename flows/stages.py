@@ -28,14 +28,24 @@ class Stage:
     """Whether a part reads, of what is partitioned, its own partition alone."""
     optional: tuple[str, ...] = ()
     """Roles in which a table without rows is the same to a part as none."""
+    packages: tuple[str, ...] = ()
+    """Packages whose versions show in what it makes (docs/upgrades.md says why these)."""
+
+
+_TEXT = ("lxml", "py3langid", "tiktoken", "trafilatura")
 
 
 DEMO_WEB = Stage("demo-web", "webtext.demo_web:build_demo_web", "pages", "pages")
 SUBMISSIONS = Stage(
-    "submissions", "webtext.submissions:read_submissions_dump", "rows", "bytes", version=3
+    "submissions",
+    "webtext.submissions:read_submissions_dump",
+    "rows",
+    "bytes",
+    version=3,
+    packages=("tldextract",),
 )
 HUB = Stage("hub", "webtext.hub:download_files", "files", "bytes", resumable=True)
-ROWS = Stage("rows", "webtext.rows:read_row_file", "rows", "bytes")
+ROWS = Stage("rows", "webtext.rows:read_row_file", "rows", "bytes", packages=("tldextract",))
 ROW_PAGES = Stage(
     "row-pages",
     "webtext.row_pages:make_row_pages_partition",
@@ -43,6 +53,7 @@ ROW_PAGES = Stage(
     "rows",
     local=True,
     optional=("removals",),
+    packages=("py3langid", "tiktoken"),
 )
 LINKS = Stage("links", "webtext.links:group_links_partition", "submissions", "links")
 REMOVALS = Stage("removals", "webtext.removals:deal_removals", "removals", "removals")
@@ -63,6 +74,7 @@ PAGES = Stage(
     "pages",
     local=True,
     optional=("removals",),
+    packages=_TEXT,
 )
 DOCUMENTS = Stage(
     "documents",
@@ -71,6 +83,7 @@ DOCUMENTS = Stage(
     "pages",
     version=2,
     local=True,
+    packages=("tiktoken",),
 )
 SIGNATURES = Stage(
     "signatures",
@@ -89,13 +102,23 @@ CORPUS = Stage(
 DATASET = Stage("dataset", "flows.dataset:write_dataset", "documents", "files")
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage(
-    "shards", "webtext.shards:pack_shards_partition", "documents", "documents", local=True
+    "shards",
+    "webtext.shards:pack_shards_partition",
+    "documents",
+    "documents",
+    local=True,
+    packages=("tiktoken",),
 )
-MODEL = Stage("model", "model.train:main", "steps", "steps", version=3)
+SERIES = Stage("series", "flows.series_stage:gather_series", "documents", "files")
+MODEL = Stage(
+    "model", "model.train:main", "steps", "steps", version=3, packages=("deepspeed", "torch")
+)
 DEMO_BENCHMARKS = Stage(
     "demo-benchmarks", "eval.demo_benchmarks:cut_demo_benchmarks", "documents", "files"
 )
-SCORES = Stage("scores", "flows.scoring:score_benchmark_file", "items", "items", version=3)
+SCORES = Stage(
+    "scores", "flows.scoring:score_benchmark_file", "items", "items", version=3, packages=("torch",)
+)
 NGRAM_FILTER = Stage(
     "ngram-filter",
     "eval.overlap_filter:build_filter_partition",

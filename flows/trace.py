@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flows.trace_order import TrainingOrder, orders_of
+from flows.trace_order import order_of_model, orders_of
 from flows.trace_subject import Subject, read_subject
 from infra.errors import StoreError
 from infra.lineage_answers import (
@@ -23,6 +23,8 @@ from infra.lineage_impact import DomainTrace, trace_domain
 from infra.lineage_index import Indexing, open_submissions, submission_key
 from infra.lineage_places import trace_place, trace_steps
 from infra.lineage_scores import newest_scores, trace_artifact, trace_run, trace_score
+from infra.lineage_series import STAGE as SERIES
+from infra.lineage_series import is_name_in_series, name_in_month
 from infra.lineage_tables import find_submissions
 from infra.lineage_trace import Tracer
 from infra.runs import find_run
@@ -96,8 +98,19 @@ class Desk:
         build = build or self.library.build_of(self._run)
         label = build.tip.label
         if label not in self._tracers:
-            self._tracers[label] = Tracer(build, orders_of(build), self._told)
+            self._tracers[label] = Tracer(build, orders_of(self.library, build), self._told)
         return self._tracers[label]
+
+    def _months(self) -> list[Build]:
+        """The builds that an answer may be of, the one meant first.
+
+        Without a run named, all months of its series: each link is one's of them.
+        """
+        meant = self.library.build_of(self._run)
+        if self._run:
+            return [meant]
+        others = self.library.months_with(meant)
+        return [meant, *(build for build in reversed(others) if build is not meant)]
 
     def url(self, url: str) -> LinkTrace:
         """The way of a URL, in any spelling of it."""
@@ -110,7 +123,7 @@ class Desk:
             raise StoreError(f"{url} was never followed: {known}")
         build = self.tracer().build
         partition = link_partition(known.domain, build.partitions)
-        found = self.tracer().trace(link_id(known.url), partition)
+        found = self._in_months(link_id(known.url), partition)
         if found is not None:
             return found
         reason = _rule_against(build, known.url)
@@ -119,8 +132,20 @@ class Desk:
 
     def submission(self, identifier: str) -> LinkTrace:
         """The way of the link that a submission led to."""
-        tracer = self.tracer()
-        submissions = tracer.build.need("submissions")
+        for build in self._months():
+            place = self._place_of_submission(build, identifier)
+            found = self._in_months(*place) if place else None
+            if found is not None:
+                return found
+        submissions = self.tracer().build.need("submissions")
+        raise StoreError(
+            f"no submission {identifier} in {submissions.label}: it was in no dump, or the rules "
+            f"dropped it ({_losses(submissions)})"
+        )
+
+    def _place_of_submission(self, build: Build, identifier: str) -> tuple[bytes, int] | None:
+        """The link that a submission of a build's dumps led to, and its partition."""
+        submissions = build.need("submissions")
         index = open_submissions(self.library.store.root, submissions, self._told)
         key = submission_key(identifier)
         for place in index.find(key) if key is not None else ():
@@ -128,15 +153,21 @@ class Desk:
             rows = find_submissions(
                 submissions.parts("submissions"), place.partition, place.link_id
             )
-            found = None
             if any(row["id"] == identifier for row in rows):
-                found = tracer.trace(place.link_id, place.partition)
-            if found is not None:
+                return place.link_id, place.partition
+        return None
+
+    def _in_months(self, key: bytes, partition: int | None) -> LinkTrace | None:
+        """The way of a link, in the month that captured it, else in the first that knows it."""
+        known = None
+        for build in self._months():
+            found = self.tracer(build).trace(key, partition)
+            if found is None:
+                continue
+            if found.dropped is None or found.dropped.stage != "links":
                 return found
-        raise StoreError(
-            f"no submission {identifier} in {submissions.label}: it was in no dump, or the rules "
-            f"dropped it ({_losses(submissions)})"
-        )
+            known = known or found
+        return known
 
     def domain(self, name: str, limit: int) -> DomainTrace:
         """What became of a registrable domain's links."""
@@ -145,30 +176,52 @@ class Desk:
         host = normalise_url(f"http://{name.strip('.')}/")
         if isinstance(host, str):
             raise StoreError(f"{name} is no domain: {host}")
-        tracer = self.tracer()
-        partition = link_partition(host.domain, tracer.build.partitions)
-        found = trace_domain(tracer, host.domain, host.host, partition, limit)
-        if not found.fate.links:
-            raise StoreError(f"{tracer.build.tip.label} has no link to {host.host}")
-        return found
+        for build in self._months():
+            partition = link_partition(host.domain, build.partitions)
+            found = trace_domain(self.tracer(build), host.domain, host.host, partition, limit)
+            if found.fate.links:
+                return found
+        raise StoreError(f"{self.tracer().build.tip.label} has no link to {host.host}")
 
     def place(self, subject: Subject) -> PlaceTrace:
         """The document of a token of a shard."""
-        build = self.library.build_of(subject.artifact or self._run)
         assert subject.first is not None
-        return trace_place(self.tracer(build), subject.name, subject.first)
+        build, shard = self._shard(subject.artifact, subject.name)
+        return trace_place(self.tracer(build), shard, subject.first)
+
+    def _shard(self, artifact: str | None, name: str) -> tuple[Build, str]:
+        """The build that a shard is of, and its name there."""
+        if artifact is None and not is_name_in_series(name):
+            return self.library.build_of(self._run), name
+        reference = artifact or self._newest_series()
+        label = self.library.store.find(reference).label
+        if self.library.known[label].stage != SERIES:
+            return self.library.build_of(label), name
+        number, shard = name_in_month(name)
+        months = self.library.known[label].inputs("shards")
+        if number >= len(months):
+            raise StoreError(f"{label} has {len(months)} months, and so no shard {name}")
+        return self.library.build_of(months[number]), shard
+
+    def _newest_series(self) -> str:
+        found = [one for one in self.library.known.values() if one.stage == SERIES]
+        if not found:
+            raise StoreError(f"{self.library.store.root} holds no series of months")
+        return max(found, key=lambda one: one.manifest.maker.finished_at).label
 
     def steps(self, subject: Subject, limit: int) -> StepTrace:
         """What some steps of a training read."""
         model = self.library.known[subject.name]
-        build = self.library.build_of_model(model)
-        if model.stage != "model" or build is None:
+        builds = self.library.builds_of_model(model) if model.stage == "model" else []
+        if not builds:
             raise StoreError(f"{model.label} was not trained on shards that are in the store")
+        if len(builds) < len(self.library.shards_of(model)):
+            raise StoreError(f"shards of a month that {model.label} was trained on are gone")
         assert subject.first is not None
         assert subject.last is not None
-        order = TrainingOrder(model, build.need("shards"))
-        tracer = self.tracer(build)
-        return trace_steps(tracer, order, model, subject.first, subject.last, limit)
+        order = order_of_model(self.library, model, builds[0])
+        tracer, months = self.tracer(builds[-1]), builds if self.library.series_of(model) else ()
+        return trace_steps(tracer, order, model, subject.first, subject.last, limit, months)
 
     def score(self, subject: Subject) -> ScoreTrace:
         """What a score stands on."""
@@ -187,7 +240,8 @@ class Desk:
 
     def text(self, found: LinkTrace) -> str:
         """The extracted text of a link. Raises StoreError where there is none."""
-        text = self.tracer().text(bytes.fromhex(found.link.link_id), found.link.partition)
+        tracer = self._tracer_of(found)
+        text = tracer.text(bytes.fromhex(found.link.link_id), found.link.partition)
         if text is None:
             raise StoreError(f"there is no text of {found.link.url}: {_end(found)}")
         return text
@@ -197,7 +251,7 @@ class Desk:
         from webtext.errors import WebtextError
         from webtext.warc import read_capture
 
-        capture, captures = found.capture, self.tracer().build.get("captures")
+        capture, captures = found.capture, self._tracer_of(found).build.get("captures")
         if capture is None or captures is None or capture.warc_file is None:
             raise StoreError(f"there is no capture of {found.link.url}: {_end(found)}")
         try:
@@ -209,10 +263,17 @@ class Desk:
             raise StoreError(f"{captures.label}: {error}") from error
 
     def _link(self, key: bytes, partition: int | None, shown: str) -> LinkTrace:
-        found = self.tracer().trace(key, partition)
+        found = self._in_months(key, partition)
         if found is None:
             raise StoreError(f"{self.tracer().build.tip.label} has no link {shown}")
         return found
+
+    def _tracer_of(self, found: LinkTrace) -> Tracer:
+        """What gave an answer."""
+        return next(t for t in self._tracers.values() if t.build.labels() == found.build)
+
+    def _known(self, reference: str) -> Known:
+        return self.library.known[self.library.store.find(reference).label]
 
 
 def scores_meant(library: Library, subject: Subject, run: str | None) -> Known:

@@ -6,7 +6,8 @@ Each form and what it means:
     example.com                         a domain
     t3_6xyzab, 6xyzab                   a submission
     0f1e...                             32 hexadecimal digits: a `link_id`, so a link or document
-    train/shard-00003-000.npy@5120      a token of a shard (SHARDS:train/... names the artifact)
+    train/shard-00003-000.npy@5120      a token of a shard (SHARDS:train/... names the artifact), or
+                                        with three digits more, of a series
     model/demo-3f9c@17, ...@17-20       steps of a training
     lambada#5, scores/demo-...#5        an item of a benchmark, counted from 0
     lambada_acc, scores/demo-...        a score (scores/demo-...:lambada_acc: one column of it)
@@ -26,7 +27,9 @@ from infra.store import Store
 Kind = Literal["url", "domain", "submission", "link", "place", "steps", "score", "artifact", "run"]
 
 _STEPS = re.compile(r"(.+)@([0-9]{1,12})(?:-([0-9]{1,12}))?")
-_PLACE = re.compile(r"(?:(.+):)?((?:train|validation)/shard-[0-9]{5}-[0-9]{3,}\.npy)@([0-9]{1,15})")
+_PLACE = re.compile(
+    r"(?:(.+):)?((?:train|validation)/shard-(?:[0-9]{3})?[0-9]{5}-[0-9]{3,}\.npy)@([0-9]{1,15})"
+)
 _ITEM = re.compile(r"(.+)#([0-9]{1,9})")
 _LINK_ID = re.compile(r"[0-9a-f]{32}")
 _SUBMISSION = re.compile(r"t3_([0-9a-z]{1,12})")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from eval.files import missing_reason
 from flows import stages
 from flows.evaluate import find_benchmarks
 from flows.funnel import publish_markdown
+from flows.gates import step_gates
+from flows.months import find_trainable
 from flows.profile import Profile, as_profile
 from flows.session import Session, session, session_of
 from flows.work import PartSpec, is_transient, make, whole
 from flows.zero_shot import FUNCTION, LOG_NAME, draw_on_the_way, on_the_way_markdown
 from infra.call import PartRecord
 from infra.children import log_tail, signal_group
-from infra.errors import ChildDied, ProfileError, StageFailed
-from infra.files import files_below
+from infra.environment import other_versions
+from infra.errors import ChildDied, OtherVersions, ProfileError, StageFailed
+from infra.files import files_below, write_atomic
 from infra.parts import describe_file, publish_part
 from infra.store import Artifact
 from model.config import CheckpointConfig, MonitorConfig, ProbeSpec, TrainSpec
@@ -50,7 +54,8 @@ def train(profile: Profile | str, shards: str) -> dict[str, str]:
 
 def make_model(run: Session, shards: str) -> dict[str, str]:
     """Train or find the profile's model; its label by its stage's name."""
-    profile, trained_on = run.profile, run.store.find(shards)
+    profile = run.profile
+    trained_on = find_trainable(run.store, shards, profile.name)
     looked_at, probe, files = _zero_shot(run, trained_on)
     model = make(
         run,
@@ -85,7 +90,7 @@ def _zero_shot(
     config = run.profile.zero_shot
     if not config.every_steps:
         return {}, None, {}
-    corpus = next((e.name for e in shards.identity.inputs if e.kind == "artifact"), None)
+    corpus = next((e.name for e in shards.identity.inputs if e.role == "corpus"), None)
     files = find_benchmarks(run, corpus)
     wanted = config.benchmarks()
     for benchmark in wanted:
@@ -120,7 +125,8 @@ def train_model(
     run = session_of(spec.run_id)
     assert run is not None
     began = time.monotonic()
-    training = _training_spec(spec, checkpoints, monitors, probe)
+    accepted = run.runtime.other_versions == "accept"
+    training = _training_spec(spec, checkpoints, monitors, probe, accepted=accepted)
     _launch(run, spec, training)
     if probe is not None:
         draw_on_the_way(training.destination, training.network.parameters)
@@ -139,7 +145,9 @@ def train_model(
         describe_file(training.destination, path) for path in files_below(training.destination)
     )
     seconds = time.monotonic() - began
-    record = PartRecord(files=files, counts=counts, seconds=seconds, cpu_seconds=0.0)
+    record = PartRecord(
+        files=files, counts=counts, seconds=seconds, cpu_seconds=0.0, packages=spec.packages
+    )
     publish_part(spec.artifact, spec.work, spec.part, record)
     return counts
 
@@ -149,6 +157,8 @@ def _training_spec(
     checkpoints: CheckpointConfig,
     monitors: MonitorConfig,
     probe: ProbeSpec | None,
+    *,
+    accepted: bool,
 ) -> TrainSpec:
     training = TrainSpec.model_validate(
         {
@@ -165,9 +175,28 @@ def _training_spec(
         }
     )
     training.work.mkdir(parents=True, exist_ok=True)
+    _check_begun(training.work, spec.packages, accepted=accepted)
     training.destination.mkdir(parents=True, exist_ok=True)
     (training.work / "spec.json").write_text(training.model_dump_json(indent=2))
     return training
+
+
+def _check_begun(work: Path, packages: Mapping[str, str], *, accepted: bool) -> None:
+    """See that a training goes on with the versions that it was begun with.
+
+    Raises:
+        OtherVersions: it does not, and nobody has accepted that.
+    """
+    record = work / "packages.json"
+    begun = json.loads(record.read_bytes()) if record.is_file() else {}
+    differing = other_versions(begun, packages)
+    if differing and not accepted:
+        told = ", ".join(f"{name} {then} and not {now}" for name, (then, now) in differing.items())
+        raise OtherVersions(
+            f"the training in {work} was begun with {told}; install that again to go on, accept it "
+            f"with --set runtime.other_versions=accept, or remove {work} to begin anew"
+        )
+    write_atomic(record, json.dumps(begun or packages, indent=1).encode())
 
 
 def _launch(run: Session, spec: PartSpec, training: TrainSpec) -> None:
@@ -214,8 +243,9 @@ def _follow(
     """Report each step until the launcher ends; a stop leaves it time to save."""
     deadline = None
     facts: dict[str, float] = {}
+    judge = step_gates(run, f"{spec.artifact.parent.name}/{spec.artifact.name}")
     while launched.poll() is None:
-        _report(run, spec, training, facts)
+        judge(training.work / "metrics.jsonl", _report(run, spec, training, facts))
         if run.children.is_stopping and deadline is None:
             deadline = time.monotonic() + _SAVE_GRACE_S
         if deadline is not None and time.monotonic() > deadline:
@@ -224,8 +254,8 @@ def _follow(
     _report(run, spec, training, facts)
 
 
-def _report(run: Session, spec: PartSpec, training: TrainSpec, facts: dict[str, float]) -> None:
-    """Report the last step; `facts` keeps what is measured now and then."""
+def _report(run: Session, spec: PartSpec, training: TrainSpec, facts: dict[str, float]) -> int:
+    """Report the last step and give its number; `facts` keeps what is measured now and then."""
     line = _last_line(training.work / "metrics.jsonl")
     if line is not None:
         shown = ("loss", "validation_loss", "tokens_per_second", "mfu")
@@ -234,6 +264,7 @@ def _report(run: Session, spec: PartSpec, training: TrainSpec, facts: dict[str, 
             name: line[name] for name in (*shown, *looks) if isinstance(line.get(name), int | float)
         }
         run.reporter.progress(spec.title, spec.part, line["step"], training.training.steps, facts)
+    return int(line["step"]) if line is not None else 0
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:

@@ -29,17 +29,17 @@ def verify_joins(console: Console, store: Store, labels: Sequence[str] = ()) -> 
     wrong = _tell(console, "inputs", check_inputs(library)) if not labels else 0
     for build in library.builds:
         if not labels or not set(labels).isdisjoint(_labels(build)):
-            wrong |= _tell(console, f"joins     {build.tip.label}", _problems(build))
+            wrong |= _tell(console, f"joins     {build.tip.label}", _problems(library, build))
     if wrong:
         console.print("Remove the artifacts that are wrong and run again: they are made anew.")
     return wrong
 
 
-def _problems(build: Build) -> Iterator[str]:
+def _problems(library: Library, build: Build) -> Iterator[str]:
     try:
         yield from check_ledger(build)
         yield from check_joins(build)
-        yield from check_models(build)
+        yield from check_models(library, build)
     except (CorruptArtifact, OSError, ValueError, KeyError) as error:
         yield f"a table or record cannot be read: {error}"
 

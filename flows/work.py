@@ -21,17 +21,19 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from flows.funnel import publish_counts
+from flows.gates import check_gates
 from flows.progress import summarise
 from flows.session import Session, session_of
 from flows.stages import Stage
+from flows.versions import settle
 from infra.call import GIB, Call, PartRecord
 from infra.children import Children
-from infra.environment import utc_now
+from infra.environment import installed, other_versions, utc_now
 from infra.errors import ChildDied, LeaseHeld
 from infra.lease import read_holder
 from infra.manifest import InputRecord
 from infra.part_keys import find_donors, lend_part, part_keys
-from infra.parts import finished_part, publish_part, scratch_folder
+from infra.parts import discard_part, finished_part, publish_part, scratch_folder
 from infra.store import Artifact, drop_work, require_sizes
 from infra.taken import take_over
 from webtext.counts import Counts
@@ -67,6 +69,8 @@ class PartSpec(BaseModel):
     artifact: Path
     work: Path
     call: Call
+    packages: dict[str, str] = {}
+    """Versions that its bytes depend on."""
 
 
 def partitions(count: int) -> list[Part]:
@@ -98,7 +102,7 @@ def run_part(spec: PartSpec) -> dict[str, Any]:
         if session:
             session.reporter.progress(spec.title, spec.part, done, total, facts)
 
-    record = children.run(spec.call, report)
+    record = children.run(spec.call, report).model_copy(update={"packages": spec.packages})
     publish_part(spec.artifact, spec.work, spec.part, record)
     return record.counts
 
@@ -113,9 +117,10 @@ def planned(
 ) -> Artifact:
     """The artifact that `make` would give for the same arguments, whether or not it is there."""
     settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
-    return session.store.artifact(
+    artifact = session.store.artifact(
         stage.name, stage.version, name or session.profile.name, settings, _records(inputs)
     )
+    return settle(session, stage, artifact)
 
 
 def make(
@@ -173,6 +178,7 @@ def make(
     session.reporter.finished(title, artifact.label, how, seconds, summary)
     if how == "made":
         publish_counts(stage, artifact.label, counts)
+    check_gates(session, artifact)
     return artifact
 
 
@@ -193,7 +199,10 @@ def _make(
     started_at, began = utc_now(), time.monotonic()
     session.reporter.started(title, len(parts), stage.unit)
     keys = _part_keys(stage, artifact, inputs, parts) if run is None else {}
-    lent = _lend(artifact, parts, keys)
+    mixing = session.runtime.other_versions == "accept"
+    if not mixing:
+        _discard_others(stage, artifact, parts)
+    lent = _lend(artifact, parts, keys, () if mixing else stage.packages)
     specs = []
     for part in parts:
         if finished_part(artifact.path, artifact.work, part.name) is not None:
@@ -206,7 +215,7 @@ def _make(
             run(spec)
     else:
         _run_parts(session, stage, title, specs)
-    _finish(session, artifact, parts, keys, lent, started_at, began)
+    _finish(session, stage, artifact, parts, keys, lent, started_at, began)
     return "made"
 
 
@@ -226,14 +235,24 @@ def _part_keys(
     )
 
 
-def _lend(artifact: Artifact, parts: Sequence[Part], keys: Mapping[str, str]) -> int:
+def _discard_others(stage: Stage, artifact: Artifact, parts: Sequence[Part]) -> None:
+    """Undo the parts of unfinished work that other versions of packages have made."""
+    for part in parts if stage.packages else ():
+        record = finished_part(artifact.path, artifact.work, part.name)
+        if record is not None and other_versions(record.packages, stage.packages):
+            discard_part(artifact.path, artifact.work, part.name, record)
+
+
+def _lend(
+    artifact: Artifact, parts: Sequence[Part], keys: Mapping[str, str], packages: Sequence[str]
+) -> int:
     """Take over the parts that another artifact has; gives how many."""
     missing = [
         part.name
         for part in parts
         if part.name in keys and finished_part(artifact.path, artifact.work, part.name) is None
     ]
-    donors = find_donors(artifact.path.parent, (keys[name] for name in missing))
+    donors = find_donors(artifact.path.parent, (keys[name] for name in missing), packages)
     lent = 0
     for name in missing:
         donor = donors.get(keys[name])
@@ -267,6 +286,7 @@ def _spec(
         artifact=artifact.path,
         work=artifact.work,
         call=call,
+        packages=installed(stage.packages),
     )
 
 
@@ -302,6 +322,7 @@ def _run_parts(session: Session, stage: Stage, title: str, specs: Sequence[PartS
 
 def _finish(
     session: Session,
+    stage: Stage,
     artifact: Artifact,
     parts: Sequence[Part],
     keys: Mapping[str, str],
@@ -325,10 +346,19 @@ def _finish(
             **({"lent_parts": lent} if lent else {}),
         },
         part_keys=dict(keys),
+        packages=_packages(stage, done),
         run_id=session.run.run_id,
         prefect_flow_run_id=session.run.prefect_flow_run_id,
         started_at=started_at,
     )
+
+
+def _packages(stage: Stage, records: Sequence[PartRecord]) -> dict[str, str]:
+    """The versions that the parts were made with; several of one package are all named."""
+    return {
+        name: ", ".join(sorted({record.packages.get(name, now) for record in records} or {now}))
+        for name, now in installed(stage.packages).items()
+    }
 
 
 def _peak(records: Sequence[PartRecord]) -> dict[str, float]:

@@ -40,5 +40,7 @@ class PartRecord(BaseModel):
     counts: dict[str, Any]
     seconds: float
     cpu_seconds: float
+    packages: dict[str, str] = {}
+    """Versions of the packages that the stage's bytes depend on."""
     peak_memory_bytes: int | None = None
     """Largest resident memory of the worker meanwhile, its own children apart; None: not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 import subprocess
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ PACKAGES = (
     "deepspeed",
     "duckdb",
     "fastwarc",
+    "lxml",
     "numpy",
     "prefect",
     "pyarrow",
@@ -43,6 +45,32 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """The installed versions of some of them."""
+    versions = package_versions()
+    return {name: versions[name] for name in names}
+
+
+def other_versions(
+    made_with: Mapping[str, str], names: Iterable[str]
+) -> dict[str, tuple[str, str]]:
+    """The packages of which something was made with another version: that, and the installed one.
+
+    What was not recorded when it was made is taken for the same; so are builds of one version for
+    different machines (2.9.0+cpu and 2.9.0+cu128).
+    """
+    return {
+        name: (made_with[name], now)
+        for name, now in installed(names).items()
+        if _public(made_with.get(name, now)) != _public(now)
+    }
+
+
+def _public(version: str) -> str:
+    """A version without what follows its `+`."""
+    return version.partition("+")[0]
 
 
 @cache

@@ -3,8 +3,11 @@
 InfraError              anything a user can mend; its message says what, where and how
 ├── StoreError          the store's folder cannot be used, or no artifact answers to a name
 ├── CorruptArtifact     a finished artifact's files are not what its manifest says
+│   └── OtherFormat     ... or are of another version of this project; they must not be touched
+├── OtherVersions       an artifact was made with other versions of packages than are installed
 ├── LeaseHeld           another live run writes this artifact
 ├── ProfileError        a profile is missing, is not TOML or holds an unknown key
+├── GateClosed          a stage's figures are not what the profile expects; what was made is kept
 ├── StageFailed         a stage refused its input; the message is the stage's own
 └── ChildDied           a child process was killed, ran out of memory or time (transient)
 
@@ -26,12 +29,24 @@ class CorruptArtifact(InfraError):  # noqa: N818  the name says what it is
     """Files of a finished artifact are missing or differ from its manifest."""
 
 
+class OtherFormat(CorruptArtifact):
+    """A manifest is written in a format of another version of this project."""
+
+
+class OtherVersions(InfraError):  # noqa: N818
+    """An artifact was made with other versions of what its bytes depend on."""
+
+
 class LeaseHeld(InfraError):  # noqa: N818
     """Another live run writes this artifact."""
 
 
 class ProfileError(InfraError):
     """A profile cannot be used."""
+
+
+class GateClosed(InfraError):  # noqa: N818
+    """A stage's figures are not what the profile expects."""
 
 
 class StageFailed(InfraError):  # noqa: N818

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, OtherFormat
 from infra.files import folder_bytes
 from infra.lease import read_holder
 from infra.manifest import MANIFEST_NAME, Manifest
@@ -103,6 +103,8 @@ def _why_garbage(folder: Path, reached: set[str]) -> str | None:
         return "unfinished work that no run is making"
     try:
         Manifest.read(folder)
+    except OtherFormat:
+        return None  # another version of this project knows what it is worth
     except CorruptArtifact:
         return "its manifest cannot be read"
     return None if f"{folder.parent.name}/{folder.name}" in reached else "no kept run uses it"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.manifest import MANIFEST_NAME, InputRecord, Manifest
-from infra.store import Artifact, Store
+from infra.store import Artifact, Store, open_artifact
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,22 @@ class Node:
 
 def input_of(store: Store, artifact: Artifact, role: str) -> Artifact:
     """The artifact that another was made from as `role`. Raises StoreError where it is gone."""
-    entry = next(entry for entry in artifact.identity.inputs if entry.role == role)
+    return artifact_of(
+        store, next(entry for entry in artifact.identity.inputs if entry.role == role)
+    )
+
+
+def artifact_of(store: Store, entry: InputRecord) -> Artifact:
+    """The artifact that an input's record names, wherever it is called what.
+
+    Raises:
+        StoreError: it is gone.
+    """
+    folder = store.root / entry.name
+    if (folder / MANIFEST_NAME).is_file():
+        found = open_artifact(folder)
+        if found.fingerprint == entry.fingerprint:
+            return found
     return store.find(entry.fingerprint)
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from infra.errors import StoreError
+from infra.lineage_series import STAGE as SERIES
 from infra.manifest import MANIFEST_NAME, Manifest
 from infra.runs import Run, read_runs
 from infra.store import Store
@@ -167,9 +168,33 @@ class Library:
             f"{reference} is part of no build; `webtext runs` lists runs and artifacts"
         )
 
-    def build_of_model(self, model: Known) -> Build | None:
-        """The build that a model was trained on; None where its shards are gone."""
-        return next((b for b in self.builds if model in b.models), None)
+    def builds_of_model(self, model: Known) -> list[Build]:
+        """The builds that a model was trained on, of a series in the order of its months.
+
+        None where a model's shards are gone.
+        """
+        labels = self.shards_of(model)
+        builds = {build.tip.label: build for build in self.builds}
+        return [builds[label] for label in labels if label in builds]
+
+    def series_of(self, model: Known) -> Known | None:
+        """The series of months that a model was trained on; None where it was one build."""
+        read = [self.known[label] for label in model.inputs("shards") if label in self.known]
+        return next((known for known in read if known.stage == SERIES), None)
+
+    def shards_of(self, model: Known) -> list[str]:
+        """The labels of the shards that a model was trained on, of a series those of its months."""
+        series = self.series_of(model)
+        return (series or model).inputs("shards")
+
+    def months_with(self, build: Build) -> list[Build]:
+        """The builds of the longest series that a build is a month of; itself where of none."""
+        found = [user for user in self.users[build.tip.label] if user.stage == SERIES]
+        if not found:
+            return [build]
+        longest = max(found, key=lambda one: (len(one.inputs("shards")), self._age(one)))
+        builds = {one.tip.label: one for one in self.builds}
+        return [builds[label] for label in longest.inputs("shards") if label in builds]
 
     def below(self, label: str) -> Iterator[Known]:
         """Everything made from an artifact, directly or not, each once, nearest first."""
@@ -212,7 +237,9 @@ class Library:
                 if entry.role.startswith(_EARLIER) and entry.name in self.known:
                     stage = entry.role.removeprefix(_EARLIER)
                     earlier.setdefault(stage, []).append(self.known[entry.name])
-        models = tuple(user for user in self.users[tip.label] if user.stage == "model")
+        users = self.users[tip.label]
+        trained = [user for one in users if one.stage == SERIES for user in self.users[one.label]]
+        models = tuple(user for user in (*users, *trained) if user.stage == "model")
         return Build(
             tip,
             by_role,

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from infra.errors import StoreError
 from infra.lineage_answers import PlaceTrace, ReadDocument, Span, StepTrace, plain
 from infra.lineage_build import Build, Known
+from infra.lineage_series import name_in_month
 from infra.lineage_steps import Order
 from infra.lineage_tables import find_row, read_columns, value_set, whole_numbers
 from infra.lineage_trace import Tracer
@@ -85,9 +86,17 @@ def trace_place(tracer: Tracer, shard: str, offset: int) -> PlaceTrace:
 
 
 def trace_steps(
-    tracer: Tracer, order: Order, model: Known, first: int, last: int, limit: int
+    tracer: Tracer,
+    order: Order,
+    model: Known,
+    first: int,
+    last: int,
+    limit: int,
+    months: Sequence[Build] = (),
 ) -> StepTrace:
     """What the steps `first` to `last` of a training read, by the first `limit` documents.
+
+    With `months` the training read a series: its shards are those of these builds.
 
     Raises:
         StoreError: the training had no such step.
@@ -96,7 +105,7 @@ def trace_steps(
         raise StoreError(f"{model.label} was trained for steps 1 to {order.steps}")
     found: list[ReadDocument] = []
     shown = 0
-    for documents in _documents(tracer.build, order, first, last):
+    for documents in _documents(months or tracer.build, order, first, last):
         if len(found) >= limit > 0:
             break
         found += documents
@@ -118,18 +127,20 @@ def trace_steps(
 
 
 def _documents(
-    build: Build, order: Order, first: int, last: int
+    builds: Build | Sequence[Build], order: Order, first: int, last: int
 ) -> Iterator[Sequence[ReadDocument]]:
     """The documents of each row that the steps read, with their URLs."""
-    shards = build.need("shards")
-    spans = Spans(shards)
+    months = [builds] if isinstance(builds, Build) else builds
+    spans = [Spans(month.need("shards")) for month in months]
     for step in range(first, last + 1):
-        for shard, row in order.rows_of_step(step):
+        for name, row in order.rows_of_step(step):
+            number, shard = (0, name) if isinstance(builds, Build) else name_in_month(name)
             begin = row * order.context
             # The token behind the row is its last target.
-            touched = spans.within(shard, begin, begin + order.context)
-            partition = partition_of_shard(shards, shard)
-            yield [_read_document(build, partition, step, row, span) for span in touched]
+            touched = spans[number].within(shard, begin, begin + order.context)
+            partition = partition_of_shard(spans[number].shards, shard)
+            shown = [span.model_copy(update={"shard": name}) for span in touched]
+            yield [_read_document(months[number], partition, step, row, span) for span in shown]
 
 
 def _read_document(build: Build, partition: int, step: int, row: int, span: Span) -> ReadDocument:

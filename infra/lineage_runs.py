@@ -12,7 +12,7 @@ from infra.lineage_answers import Answer, ScoreLine
 from infra.lineage_build import Known
 from infra.lineage_trace import score_lines
 from infra.manifest import MANIFEST_NAME, Manifest
-from infra.runs import Run, read_runs
+from infra.runs import Mark, Run, read_runs
 from infra.store import WORK_NAME, Store
 
 
@@ -37,6 +37,8 @@ class RunRow(Answer):
     """Of the artifacts that it made and that are still there."""
     artifacts: tuple[str, ...]
     prefect_flow_run_id: str | None
+    marks: tuple[Mark, ...] = ()
+    """Gates that were closed and let it go on."""
 
 
 class ArtifactRow(Answer):
@@ -99,6 +101,7 @@ def _run_row(run: Run, sizes: dict[str, int], now: datetime) -> RunRow:
         bytes_made=sum(sizes.get(label, 0) for label in made),
         artifacts=tuple(use.artifact for use in run.uses),
         prefect_flow_run_id=run.prefect_flow_run_id,
+        marks=tuple(run.marks),
     )
 
 

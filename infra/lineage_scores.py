@@ -31,7 +31,7 @@ def trace_score(
     """
     model = next(iter(scores.inputs("scored_model")), None)
     known = library.known.get(model) if model else None
-    build = library.build_of_model(known) if known else None
+    builds = library.builds_of_model(known) if known else []
     lines = [
         line
         for line in score_lines(scores, scores.scored_model or "a model from outside")
@@ -47,8 +47,8 @@ def trace_score(
         benchmark=_named(scores, "benchmark"),
         model=scores.scored_model or ", ".join(_named(scores, "scored_model")),
         steps=_milestone_step(scores) or training.get("steps"),
-        made_from=tuple(_made(build)) if build else (),
-        dumps=_outside(build) if build else (),
+        made_from=tuple(made for build in builds for made in _made(build)),
+        dumps=tuple(dict.fromkeys(name for build in builds for name in _outside(build))),
         training={name: training[name] for name in _SETTINGS if name in training},
         runs=_runs(library, scores.label),
     )

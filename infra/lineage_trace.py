@@ -65,7 +65,9 @@ class Tracer:
             return None
         labels = self.build.labels()
         if link.karma is None:
-            return LinkTrace(build=labels, link=link, dropped=self._too_little_karma(link))
+            known = self._known_before(link_id, partition)
+            end = known or self._too_little_karma(link)
+            return LinkTrace(build=labels, link=link, dropped=end)
         capture, document = self._capture(link_id, partition), self._document(link_id, partition)
         dropped = self._dropped(link_id, partition, capture, document)
         spans = self.spans(link_id, partition) if dropped is None else ()
@@ -156,6 +158,22 @@ class Tracer:
             domain=rows[0]["domain"],
             partition=partition,
             submissions=tuple(sorted(posts.values(), key=lambda post: (post.created_utc, post.id))),
+        )
+
+    def _known_before(self, link_id: bytes, partition: int) -> Dropped | None:
+        """The earlier month that captured a link already; None where none did."""
+        path = self.build.need("links").part("known", partition)
+        row = None
+        if path.is_file():
+            row = find_row(path, "link_id", link_id, ["month", "outcome", "captured_at"])
+        if row is None:
+            return None
+        months = self.build.earlier.get("captures", ())
+        where = months[row["month"]].label if row["month"] < len(months) else "an earlier month"
+        time = row["captured_at"]  # in milliseconds
+        when = f" at {datetime.fromtimestamp(time / 1000, UTC):%Y-%m-%d}" if time else ""
+        return Dropped(
+            stage="links", reason="known_link", detail=f"{row['outcome']}{when} in {where}"
         )
 
     def _too_little_karma(self, link: Link) -> Dropped:

@@ -6,17 +6,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from infra.lineage_build import Build, Known
+from infra.lineage_build import Build, Known, Library
 from infra.lineage_tables import read_columns
 
 
-def check_models(build: Build) -> Iterator[str]:
+def check_models(library: Library, build: Build) -> Iterator[str]:
     """What does not fit between a build's shards, the models trained on them, and their scores."""
     shards = build.get("shards")
     if shards is None:
         return
     for model in build.models:
-        yield from _check_model(shards, model)
+        yield from _check_model(library.series_of(model) or shards, model)
         for scores in build.scores.get(model.label, ()):
             yield from _check_scores(scores)
 

@@ -14,10 +14,11 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.canonical import fingerprint
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, OtherFormat
 from infra.files import write_atomic
 
 FORMAT = 1
+"""Raised when a reader of the format before would misunderstand what is written."""
 MANIFEST_NAME = "manifest.json"
 
 
@@ -59,17 +60,18 @@ class Identity(_Record):
     """The stage's own version: raised when its bytes change for equal inputs."""
     config: dict[str, Any]
     inputs: tuple[InputRecord, ...]
+    packages: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """Versions of packages, where it was remade beside one that others had made."""
 
     def fingerprint(self) -> str:
-        """SHA-256 over stage, version, config and the inputs' roles and fingerprints."""
-        return fingerprint(
-            {
-                "stage": self.stage,
-                "version": self.version,
-                "config": self.config,
-                "inputs": [[entry.role, entry.fingerprint] for entry in self.inputs],
-            }
-        )
+        """SHA-256 over stage, version, config, the inputs' roles and fingerprints, and packages."""
+        value = {
+            "stage": self.stage,
+            "version": self.version,
+            "config": self.config,
+            "inputs": [[entry.role, entry.fingerprint] for entry in self.inputs],
+        }
+        return fingerprint({**value, "packages": self.packages} if self.packages else value)
 
 
 class Purge(_Record):
@@ -126,11 +128,14 @@ class Manifest(_Record):
         """Read a finished artifact's manifest.
 
         Raises:
+            OtherFormat: another version of this project wrote it, in another format.
             CorruptArtifact: it cannot be read, or its identity and fingerprint disagree.
         """
         path = folder / MANIFEST_NAME
         try:
-            manifest = cls.model_validate(json.loads(path.read_bytes()))
+            content = json.loads(path.read_bytes())
+            _check_format(path, content)
+            manifest = cls.model_validate(content)
         except (OSError, ValueError, ValidationError) as error:
             raise CorruptArtifact(
                 f"{path} cannot be read as a manifest ({_first_line(error)}); "
@@ -147,6 +152,21 @@ class Manifest(_Record):
     def total_bytes(self) -> int:
         """Bytes of all files."""
         return sum(file.bytes for file in self.files)
+
+
+def _check_format(path: Path, content: Any) -> None:
+    found = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
+    if found == FORMAT:
+        return
+    maker = content.get("maker") or {}
+    commit = maker.get("git_commit") if isinstance(maker, dict) else None
+    newer = isinstance(found, int) and found > FORMAT
+    raise OtherFormat(
+        f"{path} is written in format {found!r}, and this version of the project reads format "
+        f"{FORMAT}: it was made by {'a newer' if newer else 'an older'} one"
+        f"{f', at commit {commit}' if commit else ''}. Nothing of it was touched. Use that version "
+        f"{'or upgrade this one' if newer else 'for it'}, or give another store with --store"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from infra.call import PartRecord
 from infra.canonical import fingerprint
+from infra.environment import other_versions
 from infra.errors import CorruptArtifact
 from infra.files import link_or_copy
 from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Manifest
@@ -97,8 +98,13 @@ def _partition_of(path: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def find_donors(stage_folder: Path, keys: Iterable[str]) -> dict[str, Donor]:
-    """Finished parts with these keys among a stage's artifacts, by key."""
+def find_donors(
+    stage_folder: Path, keys: Iterable[str], packages: Collection[str] = ()
+) -> dict[str, Donor]:
+    """Finished parts with these keys among a stage's artifacts, by key.
+
+    Those are passed over that were made with other versions of `packages` than are installed.
+    """
     wanted, found = set(keys), dict[str, Donor]()
     if not stage_folder.is_dir():
         return found
@@ -111,6 +117,8 @@ def find_donors(stage_folder: Path, keys: Iterable[str]) -> dict[str, Donor]:
             manifest = Manifest.read(folder)
         except CorruptArtifact:
             continue  # whoever wants that one is told
+        if other_versions(manifest.maker.packages, packages):
+            continue
         for place, (part, key) in enumerate(manifest.part_keys.items()):
             if key in wanted and key not in found:
                 record = _record_of(manifest, part, place)
@@ -138,7 +146,13 @@ def _record_of(manifest: Manifest, part: str, place: int) -> PartRecord | None:
             return None
         files = tuple(f for f, maker in zip(manifest.files, made_by, strict=True) if maker == part)
         counts = manifest.partitions[place]
-    return PartRecord(files=files, counts=counts, seconds=0.0, cpu_seconds=0.0)
+    return PartRecord(
+        files=files,
+        counts=counts,
+        seconds=0.0,
+        cpu_seconds=0.0,
+        packages=manifest.maker.packages,
+    )
 
 
 def _maker_of(path: str, like: str) -> str | None:

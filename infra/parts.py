@@ -49,6 +49,14 @@ def finished_part(artifact: Path, work: Path, part: str) -> PartRecord | None:
     return _read(work / f"{part}.json")
 
 
+def discard_part(artifact: Path, work: Path, part: str, record: PartRecord) -> None:
+    """Undo a part that is done: it is to be made again."""
+    (work / f"{part}.json").unlink(missing_ok=True)
+    for file in record.files:
+        (artifact / file.path).unlink(missing_ok=True)
+    shutil.rmtree(scratch_folder(work, part), ignore_errors=True)
+
+
 def publish_part(artifact: Path, work: Path, part: str, record: PartRecord) -> None:
     """Move a part's files from its scratch folder into the artifact."""
     scratch = scratch_folder(work, part)

@@ -23,7 +23,7 @@ State = Literal["running", "finished", "failed", "stopped"]
 class Use(BaseModel):
     """One artifact that a run needed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     artifact: str
     """`STAGE/NAME-FINGERPRINT12`."""
@@ -31,10 +31,27 @@ class Use(BaseModel):
     seconds: float
 
 
-class Run(BaseModel):
-    """The record of one run, kept at `runs/RUN_ID.json` in the store."""
+class Mark(BaseModel):
+    """What a run's record keeps of a gate that was closed and let it go on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gate: str
+    """Its name in the profile."""
+    artifact: str
+    """Whose figures it judged."""
+    message: str
+    """The figure and what is expected."""
+
+
+class Run(BaseModel):
+    """The record of one run, kept at `runs/RUN_ID.json` in the store.
+
+    What a newer version of this project adds to it is passed over, so that what such a run uses is
+    known here too (and not taken for garbage).
+    """
+
+    model_config = ConfigDict(extra="ignore")
 
     run_id: str
     flow: str
@@ -49,6 +66,8 @@ class Run(BaseModel):
     began_at: str
     ended_at: str | None = None
     uses: list[Use] = []
+    marks: list[Mark] = []
+    """Gates that were closed and let it go on."""
 
     def is_live(self) -> bool:
         """Whether the run is still going on, as far as can be seen from this machine."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,16 @@ class Store:
         name: str,
         config: dict[str, Any],
         inputs: Sequence[InputRecord],
+        packages: Mapping[str, str] | None = None,
     ) -> Artifact:
         """The artifact of this identity, whether or not it is there yet."""
-        identity = Identity(stage=stage, version=version, config=config, inputs=tuple(inputs))
+        identity = Identity(
+            stage=stage,
+            version=version,
+            config=config,
+            inputs=tuple(inputs),
+            packages=dict(packages or {}),
+        )
         folder = f"{name}-{identity.fingerprint()[:_DIGITS]}"
         return Artifact(path=self.root / stage / folder, identity=identity, name=name)
 
@@ -146,11 +153,15 @@ class Store:
         partitions: Sequence[dict[str, Any]],
         measurements: dict[str, float],
         part_keys: dict[str, str] | None = None,
+        packages: Mapping[str, str] | None = None,
         run_id: str,
         prefect_flow_run_id: str | None,
         started_at: str,
     ) -> Manifest:
-        """Write the manifest, which makes the artifact finished, and drop its scratch."""
+        """Write the manifest, which makes the artifact finished, and drop its scratch.
+
+        `packages` are versions that differ from the installed ones, where parts are older.
+        """
         manifest = Manifest(
             name=artifact.name,
             fingerprint=artifact.fingerprint,
@@ -165,7 +176,7 @@ class Store:
                 prefect_flow_run_id=prefect_flow_run_id,
                 host=host(),
                 python=python_version(),
-                packages=package_versions(),
+                packages={**package_versions(), **(packages or {})},
                 git_commit=git_commit(),
                 started_at=started_at,
                 finished_at=utc_now(),

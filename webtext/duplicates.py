@@ -113,12 +113,16 @@ def find_duplicates(
             progress(band, config.bands)
             _join_band(ranked, survivors, band, similarity, config.min_similarity)
         progress(config.bands, config.bands)
-        table, losses = _name_duplicates(ranked, survivors, similarity)
+        table, losses, of_earlier = _name_duplicates(ranked, survivors, similarity)
     finally:
         shutil.rmtree(scratch)
     write_table(destination / "duplicates" / "duplicates.parquet", table)
     total = ranked.places.size - ranked.old
-    facts = {"earlier_documents": ranked.old, **_promised(config, ranked.permutations)}
+    facts = {
+        "earlier_documents": ranked.old,
+        "duplicates_of_earlier": of_earlier,
+        **_promised(config, ranked.permutations),
+    }
     return Counts(rows_in=total, rows_out=total - table.num_rows, losses=losses, facts=facts)
 
 
@@ -243,8 +247,8 @@ def _join_pairs(survivors: Ranks, left: Ranks, right: Ranks) -> None:
 
 def _name_duplicates(
     ranked: Ranked, survivors: Ranks, similarity: Similarity
-) -> tuple[pa.Table, dict[str, int]]:
-    """The duplicates table, and the losses by kind."""
+) -> tuple[pa.Table, dict[str, int], int]:
+    """The duplicates table, the losses by kind, and how many are lost to an earlier document."""
     removed = np.flatnonzero(survivors != np.arange(survivors.size, dtype=np.int32))
     removed = removed[removed >= ranked.old].astype(np.int32)
     stored = ranked.keys()
@@ -266,7 +270,8 @@ def _name_duplicates(
         "exact_duplicate": int(np.count_nonzero(exact)),
         "near_duplicate": int(np.count_nonzero(~exact)),
     }
-    return pa.Table.from_arrays(columns, schema=DUPLICATES), losses
+    of_earlier = int(np.count_nonzero(kept < ranked.old))
+    return pa.Table.from_arrays(columns, schema=DUPLICATES), losses, of_earlier
 
 
 def _link_ids(keys: NDArray[np.uint64]) -> pa.FixedSizeBinaryArray:

@@ -12,8 +12,13 @@ Submissions are rows in, links rows out; the others are counted as
     repeated_submission     another row with the same id was kept
     karma_below_minimum     every submission of a link whose karma does not suffice
     same_link               every submission of a link that was kept, but one
+    known_link              with earlier captures: every submission of a link that they have
+
+With the captures of earlier months, a link that they have is not a link again: it goes with this
+month's submissions, and the outcome and time of its capture, to `known/part-NNNNN.parquet`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +28,7 @@ from pydantic import Field
 from webtext.config import StageConfig
 from webtext.counts import Counts, Progress, silent
 from webtext.errors import ConfigError, SourceError
+from webtext.known_links import KnownLinks
 from webtext.link_groups import LinkGroups, drop_repeats
 from webtext.sorting import open_sorter, write_tables
 from webtext.tables import LINKS, SUBMISSIONS, part_name
@@ -46,10 +52,12 @@ def group_links_partition(
     destination: Path,
     config: LinksConfig,
     progress: Progress = silent,
+    earlier_captures: Sequence[Path] = (),
 ) -> Counts:
     """Group partition `partition` of all dumps into `destination`/links/part-NNNNN.parquet.
 
-    `submissions` is the artifact's folder. Raises SourceError where it holds no table, ConfigError
+    `submissions` is the artifact's folder, `earlier_captures` those of the months before, the
+    first first. Raises SourceError where it holds no table, ConfigError
     where its partitions are not those of `config`. Spills to disk what does not fit in memory,
     and holds a batch of rows besides.
     """
@@ -59,15 +67,20 @@ def group_links_partition(
         kept = destination / "scratch" / "kept.parquet"
         rows_in, distinct = drop_repeats(sorter, dumps, partition, kept)
         groups = LinkGroups(config.min_karma, config.karma_rule)
+        known = KnownLinks(earlier_captures, partition)
         path = destination / "links" / part_name(partition)
-        links = write_tables(path, LINKS, groups.read(sorter, kept))
+        links = write_tables(path, LINKS, known.leave_out(groups.read(sorter, kept)))
+    if earlier_captures:
+        known.write(destination / "known" / part_name(partition))
     progress(rows_in, rows_in, links=links)
     losses = {
         "karma_below_minimum": distinct - groups.submissions,
         "repeated_submission": rows_in - distinct,
-        "same_link": groups.submissions - links,
+        "same_link": groups.submissions - known.submissions - links,
+        **({"known_link": known.submissions} if earlier_captures else {}),
     }
-    return Counts(rows_in=rows_in, rows_out=links, losses=losses)
+    facts = {"known_links": known.links} if earlier_captures else {}
+    return Counts(rows_in=rows_in, rows_out=links, losses=losses, facts=facts)
 
 
 def _find_dumps(submissions: Path) -> list[Path]:

@@ -54,6 +54,15 @@ LINKS = pa.schema(
     ]
 )
 
+KNOWN = pa.schema(
+    [
+        *LINKS,
+        pa.field("month", pa.int32(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("captured_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
 CAPTURES = pa.schema(
     [
         pa.field("link_id", LINK_ID, nullable=False),

@@ -18,6 +18,7 @@ TABLES = (ROOT / "docs" / "reference" / "tables.md").read_text()
 SCHEMAS = {
     "submissions": tables.SUBMISSIONS,
     "links": tables.LINKS,
+    "known": tables.KNOWN,
     "captures": tables.CAPTURES,
     "pages": tables.PAGES,
     "rows": tables.ROWS,

@@ -44,7 +44,12 @@ def changed(path: Path) -> Iterator[None]:
 def problems(store: Path) -> list[str]:
     library = Library(Store(store))
     [build] = library.builds
-    return [*check_inputs(library), *check_ledger(build), *check_joins(build), *check_models(build)]
+    return [
+        *check_inputs(library),
+        *check_ledger(build),
+        *check_joins(build),
+        *check_models(library, build),
+    ]
 
 
 def change_row(row: int, **values: object) -> Callable[[list[dict]], list[dict]]:

@@ -48,7 +48,7 @@ def test_the_synthetic_store_is_whole(root: Path, build: Build) -> None:
         *check_inputs(library),
         *check_ledger(build),
         *check_joins(build),
-        *check_models(build),
+        *check_models(library, build),
     ]
     assert found == []
 
