@@ -50,18 +50,22 @@ def _environment() -> jinja2.Environment:
 
 def render(name: str, *, served: bool, **values: Any) -> str:
     """A page from its template, for a file or `served`; style, script and policy are put in."""
-    return _environment().get_template(name).render(
-        style=Markup(_asset("report.css")),  # noqa: S704  a file of this package
-        script=Markup(_asset("report.js")),  # noqa: S704  a file of this package
-        policy=page_policy(served=served),
-        served=served,
-        **values,
+    return (
+        _environment()
+        .get_template(name)
+        .render(
+            style=Markup(_asset("report.css")),  # noqa: S704  a file of this package
+            script=Markup(_asset("report.js")),  # noqa: S704  a file of this package
+            policy=page_policy(served=served),
+            served=served,
+            **values,
+        )
     )
 
 
 @cache
 def page_policy(*, served: bool) -> str:
-    """The Content-Security-Policy of a page: its own style and script, by hash, and nothing else."""
+    """The Content-Security-Policy of a page: its own style and script by hash, nothing else."""
     rules = [
         "default-src 'none'",
         f"style-src '{_hash('report.css')}'",
@@ -86,7 +90,9 @@ def _hash(name: str) -> str:
 def _percent(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}" if value >= 0.001 else f"{value:.1e}"
+    return (
+        f"{value:.0%}" if value in (0, 1) else f"{value:.1%}" if value >= 0.001 else f"{value:.1e}"
+    )
 
 
 def _bytes(value: float) -> str:

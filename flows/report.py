@@ -13,15 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from flows import html, report_corpus, report_duplicates, report_findings, stages
 from flows.report_artifacts import artifact_facts, environment
 from flows.report_graph import pipeline_graph
+from flows.report_links import Links
 from flows.report_source import Source, report_source
 from flows.report_svg import columns, loss_curve, score_range
 from flows.report_tables import open_tables
+from flows.report_trace import trace_page
 from flows.report_training import Training, training
 from infra.files import write_atomic
 from infra.lineage_build import Library
@@ -64,6 +69,15 @@ def write_report(store: Store, reference: str = "latest") -> Path:
     source = report_source(Library(store), reference)
     path = store.root / FOLDER / f"{source.run.run_id}.html"
     write_atomic(path, render_report(source).encode())
+    return path
+
+
+def write_trace(store: Store, answer: BaseModel, text: str | None) -> Path:
+    """Write the page of an answer of tracing, with a document's text if given; gives its path."""
+    page = trace_page(answer, Links(served=False), text)
+    name = f"trace-{blake2b(answer.model_dump_json().encode(), digest_size=6).hexdigest()}.html"
+    path = store.root / FOLDER / name
+    write_atomic(path, page.encode())
     return path
 
 
@@ -183,7 +197,7 @@ def _title(source: Source, trained: Training | None) -> str:
     if corpus is not None:
         goal = f"{corpus.manifest.counts['rows_out']:,} documents"
     if trained is not None:
-        goal = f"a GPT-2 of {_millions(trained.parameters)} parameters"
+        goal = f"a GPT\N{NON-BREAKING HYPHEN}2 of {_millions(trained.parameters)} parameters"
     if first is None:
         return goal[0].upper() + goal[1:]
     what = "submissions" if first.stage == stages.SUBMISSIONS.name else "rows"

@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from: each artifact's facts, and the environment of the run."""
+"""Where the numbers of a report come from: artifacts' facts, and the environment of the run."""
 
 from __future__ import annotations
 

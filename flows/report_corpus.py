@@ -22,7 +22,6 @@ from webtext.fidelity import domain_name, published_domains
 TOP_DOMAINS = 25
 _TOP_LANGUAGES = 12
 _MOST_MONTHS = 120
-_OLDEST_YEAR, _NEWEST_YEAR = 1990, 2039
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ class Bin:
 
     label: str
     count: int
+    tick: str = ""
+    """What stands below it, where that is not the label."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class Dates:
 def funnel(source: Source) -> list[FunnelRow]:
     """The stages from the dumps to the shards' documents."""
     found = [(stage, source.get(stage.name)) for stage in stages.FUNNEL]
+    if source.get(stages.CORPUS.name) is not None:  # the copies found before are lost there
+        found = [(stage, one) for stage, one in found if stage is not stages.DUPLICATES]
     known = [(stage, one) for stage, one in found if one is not None and _counts(one)]
     rows = funnel_rows((stage, one.manifest.counts) for stage, one in known)
     return [
@@ -152,7 +155,7 @@ def lengths(source: Source, tables: Tables) -> Lengths | None:
         return None
     counts = {int(power): count for power, count in rows}
     bins = [
-        Bin(f"{2**power:,}–{2 ** (power + 1) - 1:,}", counts.get(power, 0))
+        Bin(f"{2**power:,}–{2 ** (power + 1) - 1:,}", counts.get(power, 0), _power(power))
         for power in range(min(counts), max(counts) + 1)
     ]
     assert corpus is not None
@@ -172,9 +175,7 @@ def languages(source: Source, tables: Tables) -> list[Language]:
     rest = ordered[_TOP_LANGUAGES:]
     if rest:
         more = f"{len(rest)} more"
-        shown.append(
-            Language(more, sum(pages[n] for n in rest), sum(kept.get(n, 0) for n in rest))
-        )
+        shown.append(Language(more, sum(pages[n] for n in rest), sum(kept.get(n, 0) for n in rest)))
     return shown
 
 
@@ -189,6 +190,10 @@ def dates(source: Source, tables: Tables) -> Dates | None:
     months = {month: count for month, count in tables.rows(_MONTHS, corpus_files(corpus)) if month}
     columns, unit = _month_bins(months)
     return Dates(_filled(known), undated, columns, unit)
+
+
+def _power(power: int) -> str:
+    return f"{2**power}" if power < 10 else f"{2 ** (power - 10)}k"
 
 
 def corpus_files(corpus: Known) -> list[Any]:
@@ -256,9 +261,9 @@ _LANGUAGES = """
 SELECT coalesce(language, 'unknown') AS name, count(*) FROM read_parquet($files) GROUP BY name
 """
 
-# What a page says of its year is believed between two bounds: some claim to be of the year 1 or 9999.
-_YEARS = f"""
-SELECT CASE WHEN year BETWEEN {_OLDEST_YEAR} AND {_NEWEST_YEAR} THEN year END AS known, count(*)
+# What a page says of its year is believed between two bounds: some claim the year 1 or 9999.
+_YEARS = """
+SELECT CASE WHEN year BETWEEN 1990 AND 2039 THEN year END AS known, count(*)
 FROM (SELECT try_cast(date[1:4] AS INTEGER) AS year FROM read_parquet($files)) GROUP BY known
 """
 

@@ -11,7 +11,7 @@ from flows.report_corpus import Bin
 from flows.report_source import Source
 from flows.report_tables import Tables
 
-_CLUSTERS = 6
+_CLUSTERS = 4
 _COPIES = 4
 _TEXT_CHARACTERS = 280
 
@@ -58,7 +58,7 @@ def duplicates(source: Source, tables: Tables) -> Duplicates | None:
         return None
     files = known.parts("duplicates")
     kinds = dict(tables.rows(_KINDS, files))
-    sizes = {size: count for size, count in tables.rows(_SIZES, files)}
+    sizes = dict(tables.rows(_SIZES, files))
     return Duplicates(
         exact=kinds.get("exact", 0),
         near=kinds.get("near", 0),

@@ -41,8 +41,6 @@ class Scores:
     sizes: list[str]
     nearest: str
     notes: list[tuple[str, str]]
-    intervals: str
-    """How the intervals were made."""
     source: str
     """Where the published numbers are from."""
 
@@ -106,13 +104,11 @@ def scores(source: Source) -> Scores | None:
     card = source.get(stages.CARD.name)
     missing = card.manifest.identity.config["missing"] if card else {}
     rows = table_rows(every, missing=missing, parameters=_parameters(source))
-    intervals = sorted({score.interval for score in every if score.low is not None})
     return Scores(
         rows=[ScoreRow(row, found.get(row.column)) for row in rows],
         sizes=list(rows[0].published_sizes),
         nearest=rows[0].published_name,
         notes=notes(rows),
-        intervals=intervals[0].split(",")[0] if intervals else "",
         source=f"GPT-2's model card (124M) and {PAPER}",
     )
 
@@ -147,7 +143,9 @@ def bias(source: Source) -> Bias | None:
     if known is None:
         return None
     found = read_bias(known.folder)
-    tables = [Table(title, heads, list(rows)) for title, heads, rows in bias_show.bias_tables(found)]
+    tables = [
+        Table(title, heads, list(rows)) for title, heads, rows in bias_show.bias_tables(found)
+    ]
     return Bias(known.label, tables, bias_show.explain(found))
 
 
@@ -174,8 +172,8 @@ def removals(source: Source, tables: Tables) -> Removals | None:
 
 
 _REMOVAL = ("url", "host", "date", "reason", "copy_of")
-_REMOVALS = f"""
-SELECT {", ".join(_REMOVAL)} FROM read_parquet($files)
+_REMOVALS = """
+SELECT url, host, date, reason, copy_of FROM read_parquet($files)
 ORDER BY date DESC, coalesce(host, url), url LIMIT $most
 """
 

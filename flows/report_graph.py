@@ -17,7 +17,7 @@ from flows.report_source import Source
 from infra.lineage_build import Known
 
 WIDTH = 360
-_GUTTER, _BOX, _BOX_HEIGHT = 26, 136, 40
+_GUTTER, _BOX, _BOX_HEIGHT = 26, 142, 40
 _GAP, _LINE = 40, 16
 _SIDE_X = _GUTTER + _BOX + 14
 _ARC = 7
@@ -28,7 +28,9 @@ _SPINE = (
     "duplicates", "corpus", "shards", "model", "scores", "card",
 )  # fmt: skip
 _TITLES = {"row-pages": "row pages", "card": "model card"}
-_COUNTED = {stage.name: stage.rows for stage in vars(stages).values() if isinstance(stage, stages.Stage)}
+_COUNTED = {
+    stage.name: stage.rows for stage in vars(stages).values() if isinstance(stage, stages.Stage)
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def pipeline_graph(source: Source) -> Markup:
     nodes: dict[str, _Node] = {}
     down = 4.0
     for place, stage in enumerate(spine):
-        losses = _losses(by_stage[stage])
+        losses = [] if _only_finds(stage, spine) else _losses(by_stage[stage])
         if place:
             down += max(_GAP, len(losses) * _LINE + 18)
             parts += _arrow(nodes[spine[place - 1]], down, by_stage, stage, losses)
@@ -82,13 +84,20 @@ def anchor(label: str) -> str:
     return "artifact-" + label.replace("/", "-")
 
 
+def _only_finds(stage: str, spine: Sequence[str]) -> bool:
+    """Whether what a stage counts as lost is lost at a later one: duplicates, at the corpus."""
+    return stage == stages.DUPLICATES.name and stages.CORPUS.name in spine
+
+
 def _beside(source: Source, spine: Sequence[str]) -> dict[str, list[Known]]:
     """What stands beside each stage of the spine: what was made from it last."""
     found: dict[str, list[Known]] = {}
     for known in source.artifacts:
         if known.stage in spine:
             continue
-        above = [e.name.split("/")[0] for e in known.manifest.identity.inputs if e.kind == "artifact"]
+        above = [
+            e.name.split("/")[0] for e in known.manifest.identity.inputs if e.kind == "artifact"
+        ]
         mothers = [stage for stage in spine if stage in above]
         users = {user.stage for user in source.library.users.get(known.label, ())}
         daughters = [stage for stage in spine if stage in users]
@@ -133,7 +142,9 @@ def _arrow(
         'marker-end="url(#tip)"/>'
     ]
     if flow:
-        parts.append(f'<text class="count" x="{x - 6}" y="{start + 16:.0f}" text-anchor="end">{flow}</text>')
+        parts.append(
+            f'<text class="count" x="{x - 6}" y="{start + 16:.0f}" text-anchor="end">{flow}</text>'
+        )
     return [*parts, *_loss_lines(x, start + 8, losses)]
 
 
@@ -143,7 +154,7 @@ def _flow(above: Sequence[Known], below: Sequence[Known]) -> str:
     if "rows_in" in counts:
         return f"{counts['rows_in']:,}"
     if stage == stages.MODEL.name and "facts" in above[-1].manifest.counts:
-        return f"{above[-1].manifest.counts['facts'].get('train_tokens', 0):,} tokens"
+        return f"{_brief(above[-1].manifest.counts['facts'].get('train_tokens', 0))} tokens"
     if stage == stages.SCORES.name:
         return f"{above[-1].manifest.counts.get('steps', 0):,} steps"
     return ""
@@ -186,7 +197,9 @@ def _told(known: Sequence[Known]) -> str:
     """What a box says below its name: the rows that came out, or what the stage counts."""
     counts, stage = known[-1].manifest.counts, known[-1].stage
     if stage == stages.MODEL.name:
-        return f"{counts.get('parameters', 0):,} parameters"
+        return f"{_brief(counts.get('parameters', 0))} parameters"
+    if stage == stages.DUPLICATES.name and "rows_in" in counts:
+        return f"{counts['rows_in'] - counts['rows_out']:,} copies found"
     if stage == stages.SCORES.name:
         return f"{sum(len(one.manifest.counts.get('columns', ())) for one in known):,} numbers"
     if stage == stages.SHARDS.name and "facts" in counts:
@@ -197,13 +210,20 @@ def _told(known: Sequence[Known]) -> str:
     return known[-1].manifest.fingerprint[:12]
 
 
+def _brief(number: int) -> str:
+    """A number in the place that a box has: from ten millions on in millions."""
+    return f"{number:,}" if number < 10_000_000 else f"{number / 1e6:,.0f} M"
+
+
 _OUT = {"submissions": "submissions", "links": "links", "captures": "pages"}
 """What comes out of a stage, where that is not what it counts."""
 
 
 def _chips(node: _Node, known: Sequence[Known]) -> list[str]:
     parts = []
+    mothers = {entry.name for one in node.known for entry in one.manifest.identity.inputs}
     for place, one in enumerate(known):
+        shown = f"from {one.stage}" if one.label in mothers else one.stage
         y = node.top + 14 + place * 20
         x = _SIDE_X + 12
         parts.append(
@@ -213,7 +233,7 @@ def _chips(node: _Node, known: Sequence[Known]) -> list[str]:
         )
         parts.append(
             f'<a href="#{escape(anchor(one.label))}"><title>{escape(one.label)}</title>'
-            f'<text class="chip" x="{x}" y="{y + 4:.0f}">{escape(one.stage)}</text></a>'
+            f'<text class="chip" x="{x}" y="{y + 4:.0f}">{escape(shown)}</text></a>'
         )
     return parts
 

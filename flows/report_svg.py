@@ -63,7 +63,7 @@ def columns(bins: Sequence[Bin], name: str, height: int = 190) -> Markup:
         if numbered and one.count:
             parts.append(_text(middle, floor - up - 5, _compact(one.count), "middle"))
         if place % every == 0:
-            parts.append(_text(middle, height - 6, one.label.replace(",", ""), "middle", "soft"))
+            parts.append(_text(middle, height - 6, one.tick or one.label, "middle", "soft"))
     parts.append(f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/></svg>')
     return Markup("".join(parts))  # noqa: S704  every text in it is escaped
 
@@ -152,7 +152,9 @@ class _Frame:
 def _stretched(curve: Curve, frame: _Frame) -> str:
     """The line and the band between lowest and highest, in units that are stretched across."""
     scale = _INNER / 100
-    means = " ".join(f"{frame.across(s) * scale:.1f},{frame.down(m):.1f}" for s, _, m, _ in curve.line)
+    means = " ".join(
+        f"{frame.across(s) * scale:.1f},{frame.down(m):.1f}" for s, _, m, _ in curve.line
+    )
     above = [f"{frame.across(s) * scale:.1f},{frame.down(h):.1f}" for s, _, _, h in curve.line]
     below = [f"{frame.across(s) * scale:.1f},{frame.down(w):.1f}" for s, w, _, _ in curve.line]
     return (

@@ -45,19 +45,22 @@ class Tables:
 
 
 @contextmanager
-def open_tables() -> Iterator[Tables]:
-    """Connect for the block; what is spilled goes to a folder that ends with it."""
+def open_tables(*, ordered: bool = False) -> Iterator[Tables]:
+    """Connect for the block; what is spilled goes to a folder that ends with it.
+
+    With `ordered`, rows come in the order of the files, and a query with a limit ends early.
+    """
     with tempfile.TemporaryDirectory(prefix="webtext-report-") as spill:
-        with duckdb.connect(config=_settings(spill)) as connection:
+        with duckdb.connect(config=_settings(spill, ordered)) as connection:
             yield Tables(connection)
 
 
-def _settings(spill: str) -> dict[str, str | bool | int | float | list[str]]:
+def _settings(spill: str, ordered: bool) -> dict[str, str | bool | int | float | list[str]]:
     return {
         "memory_limit": MEMORY,
         "threads": _THREADS,
         "temp_directory": spill,
-        "preserve_insertion_order": False,
+        "preserve_insertion_order": ordered,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }

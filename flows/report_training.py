@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def training(source: Source) -> Training | None:
     counts = model.manifest.counts
     return Training(
         model=model.label,
-        settings=config["training"],
+        settings=dict(_flat(config["training"])),
         network=config["network"],
         parameters=int(counts["parameters"]),
         tokens=int(counts["tokens"]),
@@ -105,6 +105,15 @@ def training(source: Source) -> Training | None:
         spikes=int(counts.get("spikes", len(spikes))),
         shown=shown,
     )
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their names, those of a section after the section's."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}: ")
+        else:
+            yield f"{above}{name}", value
 
 
 def _read_log(path: Path, steps: int, wanted: set[int]) -> _Log:

@@ -28,6 +28,23 @@
     });
   });
 
+  // What is cut off at the side can be scrolled by keyboard as well.
+  function reach() {
+    document.querySelectorAll(".scroll").forEach(function (box) {
+      if (box.scrollWidth > box.clientWidth + 1) {
+        box.tabIndex = 0;
+        if (!box.hasAttribute("role")) {
+          box.setAttribute("role", "region");
+          box.setAttribute("aria-label", "Table, wider than the page");
+        }
+      } else if (!box.matches(".tall")) {
+        box.removeAttribute("tabindex");
+      }
+    });
+  }
+  window.addEventListener("resize", reach);
+  reach();
+
   var opened = [];
   window.addEventListener("beforeprint", function () {
     opened = Array.prototype.filter.call(
