@@ -390,7 +390,8 @@ def _print_result(settings: Profile, made: dict[str, str]) -> None:
     print_made_scores(settings, made, made["model"])
     out = console()
     out.print(f"\nModel card    [bold]{store / made['card'] / 'README.md'}[/]")
-    out.print(f"Report        [bold]{store / made['report']}[/]")
+    if "report" in made:
+        out.print(f"Report        [bold]{store / made['report']}[/]")
     out.print(f"Try it        webtext generate --store {store} --model {made['model']} 'The '")
     out.print(f"Where from    webtext lineage --store {store} {made['card']}")
 

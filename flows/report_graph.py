@@ -70,9 +70,10 @@ def pipeline_graph(source: Source) -> Markup:
         parts += _chips(node, beside.get(node.stage, []))
     height = down + 8
     name = "The pipeline: stages from top to bottom with rows on the arrows and losses beside them"
+    size = f'width="{WIDTH}" height="{height:.0f}" viewBox="0 0 {WIDTH} {height:.0f}"'
     head = (
-        f'<svg class="graph" role="group" aria-label="{name}" width="{WIDTH}" height="{height:.0f}" '
-        f'viewBox="0 0 {WIDTH} {height:.0f}"><defs><marker id="tip" viewBox="0 0 8 8" refX="7" '
+        f'<svg class="graph" role="group" aria-label="{name}" {size}><defs>'
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" '
         'refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker>'
         "</defs>"
     )
@@ -226,11 +227,10 @@ def _chips(node: _Node, known: Sequence[Known]) -> list[str]:
         shown = f"from {one.stage}" if one.label in mothers else one.stage
         y = node.top + 14 + place * 20
         x = _SIDE_X + 12
-        parts.append(
-            f'<path class="side" d="M{_GUTTER + _BOX} {min(y, node.top + _BOX_HEIGHT - 8):.0f}H{x - 4}"/>'
-            if place == 0
-            else f'<path class="side" d="M{x - 8} {y - 20:.0f}V{y:.0f}h4"/>'
+        branch = (
+            f"M{x - 8} {y - 20:.0f}V{y:.0f}h4" if place else f"M{_GUTTER + _BOX} {y:.0f}H{x - 4}"
         )
+        parts.append(f'<path class="side" d="{branch}"/>')
         parts.append(
             f'<a href="#{escape(anchor(one.label))}"><title>{escape(one.label)}</title>'
             f'<text class="chip" x="{x}" y="{y + 4:.0f}">{escape(shown)}</text></a>'

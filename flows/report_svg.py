@@ -44,7 +44,7 @@ class Curve:
 
 
 def columns(bins: Sequence[Bin], name: str, height: int = 190) -> Markup:
-    """A histogram: a column a bin, with its label below and its number above where there is room."""
+    """A histogram: a column a bin, its label below and its number above where there is room."""
     most = max((one.count for one in bins), default=0) or 1
     wide = 100 / max(len(bins), 1)
     floor = height - _BOTTOM

@@ -50,9 +50,11 @@ def open_tables(*, ordered: bool = False) -> Iterator[Tables]:
 
     With `ordered`, rows come in the order of the files, and a query with a limit ends early.
     """
-    with tempfile.TemporaryDirectory(prefix="webtext-report-") as spill:
-        with duckdb.connect(config=_settings(spill, ordered)) as connection:
-            yield Tables(connection)
+    with (
+        tempfile.TemporaryDirectory(prefix="webtext-report-") as spill,
+        duckdb.connect(config=_settings(spill, ordered)) as connection,
+    ):
+        yield Tables(connection)
 
 
 def _settings(spill: str, ordered: bool) -> dict[str, str | bool | int | float | list[str]]:
