@@ -40,7 +40,7 @@ def report(
     the benchmarks, removals.
 
     Args:
-        run: a run's id, its first letters, or `latest`.
+        run: a run's id, its first letters, or `latest`: the newest of `webtext run`.
     """
     from flows.report import write_report
     from flows.running import store_of

@@ -13,12 +13,11 @@ from eval.published import PAPER
 from eval.scores import SCORES_NAME, read_scores
 from eval.table import TableRow, notes, table_rows
 from flows import bias_show, overlap_show, stages
-from flows.removals import listed_removals
-from flows.removed import removed_documents
 from flows.report_source import Source
 from flows.report_tables import Tables
 from infra.errors import StoreError
-from infra.store import open_artifact
+from infra.lineage_build import Known
+from infra.store import Store, open_artifact
 
 Cells = Sequence[str]
 _DOCUMENTS = 3
@@ -153,12 +152,7 @@ def removals(source: Source, tables: Tables) -> Removals | None:
     """What was removed before the run, and what the model had read of what went since."""
     known, shards = source.get(stages.REMOVALS.name), source.get(stages.SHARDS.name)
     store = source.library.store
-    since = 0
-    if shards is not None and listed_removals(store.root):
-        try:
-            since = removed_documents(store, open_artifact(shards.folder))
-        except StoreError:
-            since = 0  # its corpus is gone, and with it what could be asked
+    since = 0 if shards is None else _removed_since(store, shards)
     if known is None and not since:
         return None
     files = known.parts("removals") if known else []
@@ -169,6 +163,18 @@ def removals(source: Source, tables: Tables) -> Removals | None:
         sum(file.rows or 0 for file in known.manifest.files) if known else 0,
         since,
     )
+
+
+def _removed_since(store: Store, shards: Known) -> int:
+    """Documents of the shards that are on the store's list of removals."""
+    if not (store.root / "removals.jsonl").is_file():
+        return 0  # and Prefect, which the next line brings, need not be
+    from flows.removed import removed_documents
+
+    try:
+        return removed_documents(store, open_artifact(shards.folder))
+    except StoreError:
+        return 0  # its corpus is gone, and with it what could be asked
 
 
 _REMOVAL = ("url", "host", "date", "reason", "copy_of")

@@ -15,6 +15,9 @@ from infra.errors import StoreError
 from infra.lineage_build import Known, Library
 from infra.runs import Run
 
+WHOLE = "pipeline"
+"""The flow whose runs go from the dumps to the card."""
+
 ORDER = (
     "demo-web", "hub", "submissions", "rows", "row-pages", "links", "warc-index", "removals",
     "captures", "pages", "documents", "signatures", "duplicates", "corpus", "dataset", "fidelity",
@@ -58,7 +61,8 @@ def report_source(library: Library, reference: str) -> Source:
 
     Args:
         library: the store's artifacts.
-        reference: a run's id, its first letters, or `latest`: the newest that came to something.
+        reference: a run's id, its first letters, or `latest`: the newest of the whole pipeline,
+            or where there is none, the newest that came to something.
 
     Raises:
         StoreError: there is no such run, or it made and reused nothing.
@@ -85,9 +89,10 @@ def used_at(used: list[str], known: Known) -> tuple[int, str]:
 
 def _find_run(library: Library, reference: str) -> Run:
     if reference == "latest":
-        for run in reversed(library.runs):
-            if run.uses:
-                return run
+        newest = [run for run in reversed(library.runs) if run.uses]
+        # What looks at a run, like `webtext overlap`, is a run too, and shows in the other's report.
+        for run in [*(run for run in newest if run.flow == WHOLE), *newest]:
+            return run
         raise StoreError(f"no run in {library.store.root} made anything yet; `webtext run` does")
     identifier = find_run(library, reference)
     return next(run for run in library.runs if run.run_id == identifier)
