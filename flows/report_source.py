@@ -90,7 +90,7 @@ def used_at(used: list[str], known: Known) -> tuple[int, str]:
 def _find_run(library: Library, reference: str) -> Run:
     if reference == "latest":
         newest = [run for run in reversed(library.runs) if run.uses]
-        # What looks at a run, like `webtext overlap`, is a run too, and shows in the other's report.
+        # What looks at a run, as `webtext overlap` does, shows in that one's report.
         for run in [*(run for run in newest if run.flow == WHOLE), *newest]:
             return run
         raise StoreError(f"no run in {library.store.root} made anything yet; `webtext run` does")

@@ -49,7 +49,8 @@ function ground(node) {
 const poor = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
   const one = walk.currentNode.parentElement;
-  if (!walk.currentNode.data.trim() || !one.checkVisibility() || one.closest('script,.skip')) continue;
+  if (!walk.currentNode.data.trim() || !one.checkVisibility()) continue;
+  if (one.closest('script,.skip')) continue;
   const style = getComputedStyle(one);
   const ink = read(one instanceof SVGElement ? style.fill : style.color);
   const box = one.closest('.graph a') ? one.closest('.graph a').querySelector('.box') : null;

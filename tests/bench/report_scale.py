@@ -1,9 +1,9 @@
 """What `webtext report` takes of a corpus that is twenty times as large: memory, time, page.
 
-Two synthetic stores (`tests.bench.lineage_store`), of 50,000 and of a million documents; each report
-is written by a process of its own. The page of the large one must stay below 2 MB. Writing the
-stores takes a few minutes and 0.8 GB; `python -m tests.bench.report_scale FOLDER` keeps them in a
-folder, or uses those that are there.
+Two synthetic stores (`tests.bench.lineage_store`), of 50,000 and of a million documents; each
+report is written by a process of its own. The page of the large one must stay below 2 MB. Writing
+the stores takes a few minutes and 0.8 GB; `python -m tests.bench.report_scale FOLDER` keeps them in
+a folder, or uses those that are there.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -153,7 +154,7 @@ def test_the_page_is_read_by_its_structure(browser: Browser, page: Path) -> None
         ".filter(h => h.checkVisibility()).map(h => +h.tagName[1])"
     )
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     for name in ("header", "nav[aria-label]", "main", "footer"):
         assert browser.run("return document.querySelectorAll(arguments[0]).length", name) == 1
     nameless = {
