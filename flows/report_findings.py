@@ -17,7 +17,7 @@ from flows.report_source import Source
 from flows.report_tables import Tables
 from infra.errors import StoreError
 from infra.lineage_build import Known
-from infra.store import Store, open_artifact
+from infra.store import REMOVALS_NAME, Store, open_artifact
 
 Cells = Sequence[str]
 _DOCUMENTS = 3
@@ -167,8 +167,8 @@ def removals(source: Source, tables: Tables) -> Removals | None:
 
 def _removed_since(store: Store, shards: Known) -> int:
     """Documents of the shards that are on the store's list of removals."""
-    if not (store.root / "removals.jsonl").is_file():
-        return 0  # and Prefect, which the next line brings, need not be
+    if not (store.root / REMOVALS_NAME).is_file():
+        return 0
     from flows.removed import removed_documents
 
     try:

@@ -25,7 +25,7 @@ _ARC = 7
 
 _SPINE = (
     "submissions", "rows", "row-pages", "links", "captures", "pages", "documents", "signatures",
-    "duplicates", "corpus", "shards", "model", "scores", "card",
+    "duplicates", "corpus", "shards", "series", "model", "scores", "card",
 )  # fmt: skip
 _TITLES = {"row-pages": "row pages", "card": "model card"}
 _COUNTED = {

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flows import stages
-from flows.diff import find_run
 from infra.errors import StoreError
 from infra.lineage_build import Known, Library
-from infra.runs import Run
+from infra.runs import Run, find_run
 
 WHOLE = "pipeline"
 """The flow whose runs go from the dumps to the card."""
@@ -21,7 +20,7 @@ WHOLE = "pipeline"
 ORDER = (
     "demo-web", "hub", "submissions", "rows", "row-pages", "links", "warc-index", "removals",
     "captures", "pages", "documents", "signatures", "duplicates", "corpus", "dataset", "fidelity",
-    "shards", "model", "demo-benchmarks", "scores", "curves", "bias", "ngram-filter",
+    "shards", "series", "model", "demo-benchmarks", "scores", "curves", "bias", "ngram-filter",
     "benchmark-ngrams", "ngram-hits", "overlap", "clean-scores", "card",
 )  # fmt: skip
 """The stages in the order in which a report lists them."""
@@ -53,7 +52,7 @@ class Source:
         found = [known for known in self.artifacts if known.stage == stages.SCORES.name]
         if model is None:
             return found
-        return [known for known in found if model.label in known.inputs("scored_model")] or found
+        return [known for known in found if known.scored_model == model.label] or found
 
 
 def report_source(library: Library, reference: str) -> Source:
@@ -94,8 +93,13 @@ def _find_run(library: Library, reference: str) -> Run:
         for run in [*(run for run in newest if run.flow == WHOLE), *newest]:
             return run
         raise StoreError(f"no run in {library.store.root} made anything yet; `webtext run` does")
-    identifier = find_run(library, reference)
-    return next(run for run in library.runs if run.run_id == identifier)
+    found = find_run(library.runs, reference)
+    if found is None:
+        raise StoreError(
+            f"no run of {library.store.root}, or several, answer to {reference!r}; `webtext runs` "
+            "lists them"
+        )
+    return found
 
 
 def _with_inputs(library: Library, used: list[str]) -> Iterator[str]:

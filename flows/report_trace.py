@@ -25,6 +25,7 @@ from infra.lineage_answers import (
     LinkTrace,
     PlaceTrace,
     Reading,
+    RunTrace,
     ScoreLine,
     ScoreTrace,
     Span,
@@ -108,6 +109,8 @@ def trace_view(answer: BaseModel, links: Links) -> View:
             return View("score", _scores_name(answer), build, make.score(answer))
         case ArtifactTrace():
             return View("artifact", answer.artifact, build, make.artifact(answer))
+        case RunTrace():
+            return View("run", answer.run, build, make.run(answer))
     rest = make.rest(answer, ())
     return View(type(answer).__name__, "answer", build, rest)
 
@@ -127,13 +130,15 @@ class _View:
             stops.append(self._capture(found.capture, found))
         if found.document is not None:
             stops.append(self._document(found.document, found))
+        if found.taken_down is not None:
+            stops.append(Stop("taken down", [("on the list since", Cell(found.taken_down))]))
         if found.dropped is not None:
             stops.append(self._dropped(found.dropped))
         if found.spans:
             stops.append(self._spans(found.spans, found.build.get("shards")))
         stops += [self._reading(reading) for reading in found.readings]
         known = ("build", "link", "capture", "document", "dropped", "spans", "readings", "scores",
-                 "copies", "copies_in_all", "origin")  # fmt: skip
+                 "copies", "copies_in_all", "origin", "taken_down")  # fmt: skip
         return [*stops, *self._scores(found.scores), *self.rest(found, known)]
 
     def domain(self, found: DomainTrace) -> list[Stop]:
@@ -223,12 +228,34 @@ class _View:
         rest = self.rest(found, known)
         return [*stops, *self._scores(found.scores), *self._runs(found.runs), *rest]
 
+    def run(self, found: RunTrace) -> list[Stop]:
+        """What a run made and reused."""
+        values = {
+            "flow": found.flow, "profile": found.profile, "state": found.state,
+            "message": found.message, "began": found.began_at, "ended": found.ended_at,
+            "Prefect flow run": found.prefect_flow_run_id,
+        }  # fmt: skip
+        facts = [(name, Cell(value)) for name, value in values.items() if value]
+        if self.links.served:
+            facts.append(("report", Cell("the run as a page", f"/report/{found.run}")))
+        stops = [Stop("run", facts)]
+        for title, names in (("made", found.made), ("reused", found.reused)):
+            if names:
+                cells = [
+                    ("", Cell(f"{name}, gone") if name in found.gone else self.at(name))
+                    for name in names[:_MOST]
+                ]
+                stops.append(Stop(title, cells))
+        known = (*values, "run", "began_at", "ended_at", "prefect_flow_run_id", "made", "reused",
+                 "gone", "scores")  # fmt: skip
+        return [*stops, *self._scores(found.scores), *self.rest(found, known)]
+
     def rest(self, found: BaseModel, known: Iterable[str]) -> list[Stop]:
         """What else an answer holds, by the names of its fields."""
         facts = []
         for name in type(found).model_fields:
             value = getattr(found, name)
-            if name not in known and value not in (None, (), {}, [], ""):
+            if name not in known and value not in (None, (), {}, [], "", 0):
                 facts.append((name.replace("_", " "), Cell(_plain(value))))
         return [Stop("more", facts)] if facts else []
 
@@ -409,10 +436,7 @@ class _View:
 
     def _runs(self, runs: Sequence[str]) -> Iterable[Stop]:
         if runs:
-            cells = [
-                ("", Cell(run, f"/report/{run}" if self.links.served else None))
-                for run in runs[-_MOST:]
-            ]
+            cells = [("", self.at(run)) for run in runs[-_MOST:]]
             yield Stop("runs that made or reused it", cells)
 
     def _maybe(self, name: str) -> Cell:

@@ -17,7 +17,7 @@ from typing import Any
 from flows import stages
 from flows.report_source import Source
 from flows.report_svg import Curve, Mark
-from flows.trace_order import TrainingOrder
+from flows.trace_order import order_of_model
 from infra.errors import StoreError
 from infra.lineage_answers import ReadDocument
 from infra.lineage_build import Known
@@ -170,17 +170,17 @@ def _why(spike: dict[str, Any]) -> str:
 
 def _steps(source: Source, model: Known, chosen: dict[int, str], log: _Log) -> Iterator[Step]:
     library = source.library
-    build = library.build_of_model(model)
-    shards = build.get("shards") if build else None
-    if build is None or shards is None:
+    builds = library.builds_of_model(model)
+    if not builds or len(builds) < len(library.shards_of(model)):
         for step, why in sorted(chosen.items()):
             yield Step(step, why, log.losses.get(step), (), 0)
         return
-    order = TrainingOrder(model, shards)
-    tracer = Tracer(build, [order], lambda *_: None)
+    order = order_of_model(library, model, builds[0])
+    tracer = Tracer(builds[-1], [order], lambda *_: None)
+    months = builds if library.series_of(model) else ()
     for step, why in sorted(chosen.items()):
         try:
-            read = trace_steps(tracer, order, model, step, step, _DOCUMENTS)
+            read = trace_steps(tracer, order, model, step, step, _DOCUMENTS, months)
         except StoreError:
             yield Step(step, why, log.losses.get(step), (), 0)
             continue
