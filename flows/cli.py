@@ -37,6 +37,7 @@ from flows.cli_options import (
 from flows.cli_overlap import register_overlap
 from flows.cli_refresh import register_refresh
 from flows.cli_remove import register_remove
+from flows.cli_report import register_report
 from flows.cli_sources import SourceOptions
 from flows.terminal import console
 
@@ -365,6 +366,7 @@ def serve(
 
 
 register_lineage(app)
+register_report(app)
 register_dataset(app)
 register_remove(app)
 
@@ -388,6 +390,8 @@ def _print_result(settings: Profile, made: dict[str, str]) -> None:
     print_made_scores(settings, made, made["model"])
     out = console()
     out.print(f"\nModel card    [bold]{store / made['card'] / 'README.md'}[/]")
+    if "report" in made:
+        out.print(f"Report        [bold]{store / made['report']}[/]")
     out.print(f"Try it        webtext generate --store {store} --model {made['model']} 'The '")
     out.print(f"Where from    webtext lineage --store {store} {made['card']}")
 

@@ -36,6 +36,9 @@ def trace(
         Parameter(help="Print a link's extracted text, or its page as it was sent."),
     ] = None,
     limit: Annotated[int, Parameter(help="Links or documents that a list has; 0: all.")] = 20,
+    open_: Annotated[
+        bool, Parameter(name="--open", help="Open it as a page in a browser.", negative="")
+    ] = False,
     store: StoreRequired = Path("runs"),
     json: JsonOption = False,
     debug: DebugOption = False,  # noqa: ARG001  read by `main`
@@ -59,6 +62,10 @@ def trace(
         sys.stdout.buffer.write(desk.page(link_of(answer, subject)))
     elif json:
         sys.stdout.write(answer.model_dump_json(indent=2) + "\n")
+    elif open_:
+        from flows.cli_report import open_trace
+
+        open_trace(desk.library.store, answer, desk.text_of(answer))
     else:
         from flows.trace_show import trace_tree
 

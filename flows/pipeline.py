@@ -8,7 +8,7 @@ from flows.corpus import corpus
 from flows.evaluate import benchmarks_folder, evaluate, expect_coverage
 from flows.overlap import overlap
 from flows.profile import Profile, as_profile
-from flows.publish import card_artifact
+from flows.publish import card_artifact, run_report
 from flows.scores import missing_benchmarks
 from flows.session import session
 from flows.train import train
@@ -18,7 +18,10 @@ from model.device import choose_device
 
 @flow(name="pipeline", persist_result=False, task_runner=THREADS)
 def pipeline(profile: Profile | str) -> dict[str, str]:
-    """Run a profile end to end; gives the label of each artifact by its stage's name."""
+    """Run a profile end to end; gives the label of each artifact by its stage's name.
+
+    `report` is the page that explains the run, by its path in the store.
+    """
     settings = as_profile(profile)
     with session("pipeline", settings) as run:
         choose_device(settings.runtime.device, settings.runtime.ranks)  # no GPU: say so now
@@ -30,4 +33,4 @@ def pipeline(profile: Profile | str) -> dict[str, str]:
         made |= overlap(settings, trained=made[stages.MODEL.name], found=made)
         missing = missing_benchmarks(benchmarks_folder(settings, made))
         made |= card_artifact(run, made, missing)
-        return made
+    return made | run_report(run)

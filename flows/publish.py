@@ -1,7 +1,8 @@
-"""The last stage of a pipeline: the model card, from the artifacts of the run alone."""
+"""The end of a pipeline: the model card, from the artifacts alone, and the report of the run."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from flows import stages
@@ -9,6 +10,8 @@ from flows.card import CardConfig
 from flows.session import Session
 from flows.takedowns import takedowns_of
 from flows.work import make, whole
+
+_LOG = logging.getLogger(__name__)
 
 
 def card_artifact(
@@ -33,3 +36,19 @@ def card_artifact(
         },
     )
     return {stages.CARD.name: card.label}
+
+
+def run_report(run: Session) -> dict[str, str]:
+    """Write the report of a run that has ended; its path in the store, by `report`.
+
+    A page that cannot be written is no reason for a run to fail: its artifacts are there, and
+    `webtext report` writes it again or says what is wrong.
+    """
+    from flows.report import write_report  # brings DuckDB, which no part of a run needs in here
+
+    try:
+        path = write_report(run.store, run.run.run_id)
+    except Exception:  # noqa: BLE001
+        _LOG.warning("the report of %s could not be written", run.run.run_id, exc_info=True)
+        return {}
+    return {"report": path.relative_to(run.store.root).as_posix()}

@@ -25,7 +25,7 @@ from flows.openlineage import LineageEvents, server_url
 from flows.overlap import make_overlap
 from flows.profile import Profile
 from flows.progress import Reporter
-from flows.publish import card_artifact
+from flows.publish import card_artifact, run_report
 from flows.scores import missing_benchmarks
 from flows.session import Session, WorkToDo
 from flows.train import make_model
@@ -67,7 +67,9 @@ class _Later:
 
 def reuse_pipeline(profile: Profile, reporter: Callable[[], Reporter]) -> dict[str, str] | None:
     """What the pipeline flow would give, if all of it is there; None where there is work to do."""
-    return _reuse("pipeline", profile, reporter, _pipeline)
+    return _reuse(
+        "pipeline", profile, reporter, _pipeline, lambda run, made: made | run_report(run)
+    )
 
 
 def reuse_scores(
@@ -96,6 +98,7 @@ def _reuse(
     profile: Profile,
     reporter: Callable[[], Reporter],
     make: Callable[[Session], Result],
+    finish: Callable[[Session, Result], Result] | None = None,
 ) -> Result | None:
     store = Store(profile.runtime.store)
     run = new_run(flow, profile.name, os.getpid())
@@ -114,7 +117,7 @@ def _reuse(
     run.state, run.ended_at = "finished", utc_now()
     write_run(store.root, run)
     _tell(events, store, run)
-    return made
+    return made if finish is None else finish(looking, made)
 
 
 def _tell(events: LineageEvents, store: Store, run: Run) -> None:

@@ -246,6 +246,13 @@ class Desk:
             raise StoreError(f"there is no text of {found.link.url}: {_end(found)}")
         return text
 
+    def text_of(self, answer: Trace) -> str | None:
+        """The text of the document that an answer is of; None where it is of none."""
+        found = answer.document if isinstance(answer, PlaceTrace) else answer
+        if not isinstance(found, LinkTrace) or found.document is None:
+            return None
+        return self.text(found)
+
     def page(self, found: LinkTrace) -> bytes:
         """The body of a link's capture, as it was sent. Raises StoreError where there is none."""
         from webtext.errors import WebtextError

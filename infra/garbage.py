@@ -45,6 +45,13 @@ def find_garbage(store: Store, keep_runs: int) -> list[Garbage]:
             plan = store.root / "plans" / path.name
             if plan.is_file():
                 garbage.append(Garbage(plan, "estimate of an older run", plan.stat().st_size))
+            page = store.root / "reports" / f"{run.run_id}.html"
+            if page.is_file():
+                garbage.append(Garbage(page, "report of an older run", page.stat().st_size))
+    garbage += [
+        Garbage(page, "page of a trace", page.stat().st_size)
+        for page in sorted((store.root / "reports").glob("trace-*.html"))
+    ]
     return garbage
 
 

@@ -7,6 +7,7 @@
     STORE/plans/                                    estimates of runs
     STORE/index/                                    indexes that can be made again
     STORE/reproduce/                                profiles that `webtext reproduce` wrote
+    STORE/reports/                                  pages that can be written again
 
 Equal identity gives the same folder, so "is it there already?" is the whole of caching.
 """
@@ -36,7 +37,7 @@ from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Mak
 WORK_NAME = ".work"
 REMOVALS_NAME = "removals.jsonl"
 _DIGITS = 12
-_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index", "reproduce"}
+_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index", "reproduce", "reports"}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,16 @@
-"""What every test may use: the folder of real data, where there is one."""
+"""What every test may use: the folder of real data, where there is one, and a browser."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +21,11 @@ def real_data() -> Path:
     if not (folder / "real-web").is_dir():
         pytest.skip(f"no real data at {folder}; set WEBTEXT_REAL_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium for the session; skips where there is none."""
+    from tests.browser import start_browser
+
+    yield from start_browser(tmp_path_factory.mktemp("chromium"))

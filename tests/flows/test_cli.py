@@ -23,7 +23,7 @@ TINY = ROOT / "tests" / "end_to_end" / "tiny.toml"
 COMMANDS = (
     "run", "corpus", "train", "eval", "lineage", "fidelity", "verify", "gc", "runs", "replay",
     "trace", "impact",
-    "generate", "features", "serve", "overlap", "bias",
+    "generate", "features", "serve", "overlap", "bias", "report",
 )  # fmt: skip
 
 

@@ -55,16 +55,22 @@ def test_unfinished_work_is_garbage_only_without_a_live_writer(tmp_path: Path) -
     assert "unfinished" in piece.reason
 
 
-def test_an_older_runs_estimate_goes_with_its_record(tmp_path: Path) -> None:
+def test_an_older_runs_estimate_and_report_go_with_its_record(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for number in range(2):
         run = new_run("corpus", "demo", 1)
         run.run_id, run.state = f"2026112{number}-000000-abcdef", "finished"
         write_run(tmp_path, run)
         write_atomic(tmp_path / "plans" / f"{run.run_id}.json", b"{}")
+        write_atomic(tmp_path / "reports" / f"{run.run_id}.html", b"")
+    write_atomic(tmp_path / "reports" / "trace-0123.html", b"")
     garbage = find_garbage(store, keep_runs=1)
     names = [str(piece.path.relative_to(tmp_path)) for piece in garbage]
-    assert names == [f"{kind}/20261120-000000-abcdef.json" for kind in ("runs", "plans")]
+    assert names == [
+        *(f"{kind}/20261120-000000-abcdef.json" for kind in ("runs", "plans")),
+        "reports/20261120-000000-abcdef.html",
+        "reports/trace-0123.html",
+    ]
     for piece in garbage:
         remove(piece)
     assert [path.name for path in (tmp_path / "plans").iterdir()] == ["20261121-000000-abcdef.json"]
