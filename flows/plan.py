@@ -11,19 +11,32 @@ politeness demands. Memory is what the stage is bounded by, of all its workers t
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.plan_rates import DISK_DRIVERS, TIME_DRIVERS, Figure, Figures
+from flows.plan_rates import (
+    CORPUS_STAGES,
+    DISK_DRIVERS,
+    SCAN_STAGES,
+    TIME_DRIVERS,
+    Figure,
+    Figures,
+)
 from flows.plan_sample import Sample
+from flows.plan_scores import (
+    benchmark_bytes,
+    benchmark_ngrams_stage,
+    bias_stage,
+    clean_scores_stage,
+    overlap_stage,
+    scores_stage,
+)
+from flows.plan_stage import PROCESS_BYTES, StageEstimate
 from flows.profile import Profile
 from model.speed import step_operations
 from webtext.extract_worker import WorkerConfig
 
 GIB = 1 << 30
-PROCESS_BYTES = 300 * 2**20
-"""A worker with pyarrow and DuckDB imported, idle; measured."""
 SORTER_BYTES = 10**9
 """DuckDB's budget (`webtext.sorting.MEMORY_LIMIT`)."""
 DOCUMENT_BYTES = 64
@@ -32,36 +45,11 @@ PARAMETER_BYTES = 16
 """fp32 weight, gradient and two AdamW moments (Rajbhandari et al. 2020, section 3.1)."""
 ANSWER_S = {"live": 2.0, "live-then-gateway": 2.0, "gateway": 1.0, "cdx": 1.0}
 """Mean time of an answer, as in docs/crawl-month.md: assumed."""
-_BYTES_A_TOKEN = 4.5  # English text in GPT-2's vocabulary
-_DEMO_BENCHMARK_BYTES = 20_000
+NGRAM_BYTES = 24
+"""Of each 8-gram of a filter's segment, while it is sorted (`eval.overlap_filter`)."""
 _CHECKPOINT_BYTES = 12  # weight and two moments of each parameter
 _VOCABULARY_BYTES = 3_300_000  # tokenizer files beside the weights
 _SCRATCH_BYTES_A_DOCUMENT = 560  # of duplicates, at 14 × 8 (docs/decisions.md)
-
-
-class StageEstimate(BaseModel):
-    """What one stage is expected to take."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    rows_in: float
-    rows_out: float | None
-    """None where no such rows are foreseen."""
-    parallel: int
-    """Parts worked on at once."""
-    seconds: float
-    memory_bytes: float
-    disk_bytes: float
-    """Of its artifact."""
-    scratch_bytes: float = 0.0
-    """Of what it needs on disk besides, until it is done."""
-    tokens: float | None = None
-    """Tokens of what it makes, where that has tokens; for the model, tokens trained on."""
-    bound_by: Literal["work", "start", "politeness", "answers"] = "work"
-    """What most of its time is."""
-    sources: dict[str, str]
-    """Where `time` (of its work), `start`, `memory`, `disk` and `rows` come from."""
 
 
 class Estimate(BaseModel):
@@ -109,10 +97,18 @@ def estimate_run(
 ) -> Estimate:
     """Estimate every stage of a profile's run on the dumps that were sampled."""
     planner = _Planner(profile, sample, figures, cores)
-    stages = [planner.corpus_stage(name) for name in TIME_DRIVERS]
+    stages = [planner.corpus_stage(name) for name in CORPUS_STAGES]
     stages.append(planner.training())
-    if (scoring := planner.scoring()) is not None:
-        stages.append(scoring)
+    size = benchmark_bytes(profile)
+    if size is not None:
+        stages += [
+            scores_stage(profile, figures, cores, size),
+            bias_stage(profile, figures),
+            benchmark_ngrams_stage(figures, size),
+            *(planner.corpus_stage(name) for name in SCAN_STAGES),
+            overlap_stage(figures, size),
+            clean_scores_stage(profile, figures),
+        ]
     return Estimate(
         profile=profile.name,
         made_at=made_at,
@@ -189,9 +185,12 @@ class _Planner:
         self._figures = figures
         self._cores = cores
         self.amounts = expected_amounts(sample, figures)
+        share = 1 - profile.corpus.validation_share
+        self.amounts["trained"] = self.amounts["kept"] * share
+        self.amounts["trained_tokens"] = self.amounts["kept_tokens"] * share
 
     def corpus_stage(self, name: str) -> StageEstimate:
-        """One stage from the dumps to the shards."""
+        """One stage from the dumps to the shards, or one that goes through the corpus again."""
         parallel, parts = self._parallel(name)
         start, part = self._start(name)
         work = self._figures[f"{name}.seconds"]
@@ -230,41 +229,6 @@ class _Planner:
         """The trainer."""
         held_out = self.amounts["kept_tokens"] * self._profile.corpus.validation_share
         return training_stage(self._profile, self._figures, held_out)
-
-    def scoring(self) -> StageEstimate | None:
-        """All benchmarks, or None where there are none to score."""
-        size = self._benchmark_bytes()
-        if size is None:
-            return None
-        network = self._profile.model
-        flops, start = self._figures["flops"], self._figures["training_start_s"]
-        tokens = size / _BYTES_A_TOKEN
-        busy = step_operations(network, 1) / 3 * tokens / flops.value
-        parallel = min(self._profile.runtime.workers, self._cores)
-        return StageEstimate(
-            stage="scores",
-            rows_in=tokens,
-            rows_out=None,
-            parallel=parallel,
-            seconds=start.value + busy,
-            memory_bytes=parallel * (PROCESS_BYTES * 2 + 4 * network.parameters),
-            disk_bytes=9 * 4_000,
-            bound_by="work" if busy > start.value else "start",
-            sources={
-                "time": f"a third of training's operations a token, each read once (a context that "
-                f"is read again is not in it); {flops.source}",
-                "start": start.source,
-                "memory": "4 bytes a parameter in each worker",
-                "disk": "nine files of scores",
-                "rows": f"the benchmarks' bytes at {_BYTES_A_TOKEN} a token, assumed",
-            },
-        )
-
-    def _benchmark_bytes(self) -> float | None:
-        folder = self._profile.inputs.benchmarks
-        if folder is not None:
-            return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-        return _DEMO_BENCHMARK_BYTES if self._profile.demo_benchmarks is not None else None
 
     def _parallel(self, name: str) -> tuple[int, int]:
         parts = {"submissions": self._sample.dumps, "duplicates": 1, "fidelity": 1}
@@ -316,6 +280,8 @@ class _Planner:
             "duplicates": (a["documents"], a["kept"], self._figures["kept_per_document"].source),
             "shards": (a["kept"], a["kept"], self._figures["kept_per_document"].source),
             "fidelity": (a["links"], None, links),
+            "ngram-filter": (a["trained"], a["trained"], self._figures["kept_per_document"].source),
+            "ngram-hits": (a["trained"], None, self._figures["kept_per_document"].source),
         }
         documents = self._figures["documents_per_page"].source
         return rows.get(name, (a["documents"], a["documents"], documents))
@@ -323,6 +289,10 @@ class _Planner:
     def _tokens(self, name: str) -> float | None:
         names = {"documents": "document_tokens", "corpus": "kept_tokens", "shards": "kept_tokens"}
         return self.amounts[names[name]] if name in names else None
+
+    def _largest_part(self) -> float:
+        """Tokens of a partition, were all alike; it has no more 8-grams."""
+        return self.amounts["trained_tokens"] / self._profile.partitions
 
     def _scratch(self, name: str) -> float:
         return _SCRATCH_BYTES_A_DOCUMENT * self.amounts["documents"] if name == "duplicates" else 0
@@ -348,6 +318,14 @@ class _Planner:
             "duplicates": (
                 DOCUMENT_BYTES * self.amounts["documents"],
                 f"{DOCUMENT_BYTES} bytes a document",
+            ),
+            "ngram-filter": (
+                NGRAM_BYTES * min(self._profile.overlap.segment_ngrams, self._largest_part()),
+                f"{NGRAM_BYTES} bytes for each 8-gram of a segment",
+            ),
+            "ngram-hits": (
+                NGRAM_BYTES * (benchmark_bytes(self._profile) or 0),
+                f"{NGRAM_BYTES} bytes for each byte of the benchmarks",
             ),
         }
         more, why = extra.get(name, (0.0, "row groups"))

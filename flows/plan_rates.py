@@ -99,8 +99,15 @@ TIME_DRIVERS = {
     "corpus": "document_tokens",
     "fidelity": "links",
     "shards": "kept_tokens",
+    "ngram-filter": "kept_tokens",
+    "ngram-hits": "kept_tokens",
 }
 """The quantity that a stage's time grows with."""
+
+SCAN_STAGES = ("ngram-filter", "ngram-hits")
+"""Stages that go through the corpus again, after the model."""
+CORPUS_STAGES = tuple(stage for stage in TIME_DRIVERS if stage not in SCAN_STAGES)
+"""Stages from the dumps to the shards."""
 
 DISK_DRIVERS = {
     "submissions": "submissions",
@@ -113,6 +120,8 @@ DISK_DRIVERS = {
     "corpus": "kept_tokens",
     "fidelity": "once",
     "shards": "kept_tokens",
+    "ngram-filter": "kept_tokens",
+    "ngram-hits": "kept_tokens",
 }
 """The quantity that the bytes of a stage's artifact grow with."""
 
@@ -142,6 +151,7 @@ ASSUMED: Figures = {
     "start_s": Figure(value=0.6, source=_TWO_CORES),
     "training_start_s": Figure(value=5.0, source=_TWO_CORES),
     "flops": Figure(value=1.6e10, source=_TWO_CORES),
+    "weights_read": Figure(value=5e9, source=_TWO_CORES + ": bytes a second, one token at a time"),
     **{
         f"{stage}.seconds": Figure(value=seconds, source=_TWO_CORES)
         for stage, seconds in {
@@ -155,6 +165,10 @@ ASSUMED: Figures = {
             "corpus": 3e-8,
             "fidelity": 6e-6,
             "shards": 3.6e-7,
+            "ngram-filter": 1.1e-7,
+            "ngram-hits": 1.3e-7,
+            "benchmark-ngrams": 1.4e-6,
+            "overlap": 3.3e-7,
         }.items()
     },
     **{
@@ -169,6 +183,10 @@ ASSUMED: Figures = {
             "corpus": 1.25,
             "fidelity": 123_000,
             "shards": 2.05,
+            "ngram-filter": 5.3,
+            "ngram-hits": 0.05,
+            "benchmark-ngrams": 3.3,
+            "overlap": 0.01,
         }.items()
     },
 }

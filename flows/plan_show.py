@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.plan import Estimate, StageEstimate
+from flows.plan import Estimate
+from flows.plan_stage import StageEstimate
 from flows.plan_store import Actual, Comparison, stage_pairs
 
 

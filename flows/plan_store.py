@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows import stages
-from flows.plan import Estimate, StageEstimate, estimate_run, estimate_training
+from flows.plan import Estimate, estimate_run, estimate_training
 from flows.plan_rates import (
     ASSUMED,
     Figures,
@@ -26,6 +26,7 @@ from flows.plan_rates import (
     read_measurement,
 )
 from flows.plan_sample import sample_dumps
+from flows.plan_stage import StageEstimate
 from flows.profile import Profile
 from infra.environment import host, utc_now
 from infra.errors import CorruptArtifact, StoreError

@@ -13,8 +13,8 @@ from flows.plan import ANSWER_S, Estimate, estimate_run
 from flows.plan_rates import (
     ASSUMED,
     BUILT_IN_SECONDS,
+    CORPUS_STAGES,
     REAL_SECONDS,
-    TIME_DRIVERS,
     Figure,
     Measurement,
     Observation,
@@ -119,6 +119,33 @@ def test_training_is_counted_in_operations() -> None:
     start = ASSUMED["training_start_s"].value
     once, twice = (stage(plan(one), "model").seconds - start for one in (base, steps))
     assert twice / once == pytest.approx(2)
+
+
+def test_what_comes_after_the_model_is_estimated(tmp_path: Path) -> None:
+    (tmp_path / "ptb.test.txt").write_bytes(b" a line of words \n" * 1_000)
+    (tmp_path / "ptb.train.txt").write_bytes(b" never scored \n" * 100_000)
+    with (tmp_path / "enwik8").open("wb") as file:
+        file.truncate(100_000_000)
+    profile = webtext(f"inputs.benchmarks='{tmp_path}'", workers=2)
+    estimate = plan(profile)
+    names = [one.stage for one in estimate.stages]
+    assert names[names.index("model") + 1 :] == [
+        "scores", "bias", "benchmark-ngrams", "ngram-filter", "ngram-hits", "overlap",
+        "clean-scores",
+    ]  # fmt: skip
+    # Of a whole enwik8 the last 5 MB are scored, and training sets beside not at all.
+    assert stage(estimate, "benchmark-ngrams").rows_in == 5_018_000
+    scan = stage(estimate, "ngram-filter")
+    assert scan.parallel == 2
+    assert scan.rows_in < stage(estimate, "shards").rows_in
+    assert scan.memory_bytes <= 2 * (300 * 2**20 + 24 * profile.overlap.segment_ngrams)
+    twice = profile.bias.model_copy(update={"samples": 2 * profile.bias.samples})
+    start = ASSUMED["training_start_s"].value
+    once, more = (
+        stage(plan(one), "bias").seconds - start
+        for one in (profile, profile.model_copy(update={"bias": twice}))
+    )
+    assert 1.5 < more / once < 2
 
 
 def observed(rows_in: int, rows_out: int, seconds: float, size: int, **facts: int) -> Observation:
@@ -270,7 +297,7 @@ def test_the_machine_is_measured_by_its_stages(
     estimate = plan_profile(profile, measure=False)
     measured = read_measurement(tmp_path)
     assert measured is not None
-    assert set(measured.stages) == set(TIME_DRIVERS)
+    assert set(measured.stages) == set(CORPUS_STAGES)
     assert all(seen.seconds > 0 for seen in measured.stages.values())
     # A processor core does between a tenth and some hundreds of 10^9 operations a second.
     assert 1e8 < measured.flops < 1e12
