@@ -23,7 +23,6 @@ from infra.lineage_impact import DomainTrace, trace_domain
 from infra.lineage_index import Indexing, open_submissions, submission_key
 from infra.lineage_places import trace_place, trace_steps
 from infra.lineage_scores import newest_scores, trace_artifact, trace_run, trace_score
-from infra.lineage_tables import find_submissions
 from infra.lineage_trace import Tracer
 from infra.runs import find_run
 from infra.store import REMOVALS_NAME, Store
@@ -125,13 +124,9 @@ class Desk:
         key = submission_key(identifier)
         for place in index.find(key) if key is not None else ():
             assert place.link_id is not None
-            rows = find_submissions(
-                submissions.parts("submissions"), place.partition, place.link_id
-            )
-            found = None
-            if any(row["id"] == identifier for row in rows):
-                found = tracer.trace(place.link_id, place.partition)
-            if found is not None:
+            # Keys of ids are cut short: another submission may have the same one.
+            found = tracer.trace(place.link_id, place.partition)
+            if found is not None and identifier in {post.id for post in found.link.submissions}:
                 return found
         raise StoreError(
             f"no submission {identifier} in {submissions.label}: it was in no dump, or the rules "
