@@ -229,8 +229,10 @@ class TrainSpec(Settings):
 
     shards: Path
     """Shards artifact: `train/*.npy`, `validation/*.npy`."""
+    shards_cache: Path | None = None
+    """Folder on a disk of each machine's own that the shards are copied to first, and checked."""
     work: Path
-    """Where checkpoints and metrics live; survives a kill."""
+    """Where checkpoints and metrics live; survives a kill. All machines share it."""
     destination: Path
     """Where the finished model goes: a folder that transformers opens."""
     vocabulary: Path
