@@ -142,6 +142,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
 
         if done > saved and done != run.checkpoints.abandoned:
             saved = save(run, engine, logs, done, saved)
+        finish_copies(run)
         if done < config.steps or any_rank(stop.requested):
             leave_ranks()
             return stopped_at(run, done, saved)
@@ -289,6 +290,15 @@ def save(run: Run, engine: Any, logs: Logs | None, step: int, before: int) -> in
     began, grace_s = time.monotonic(), run.spec.checkpoints.stop_grace_s
     is_saved = run.checkpoints.save(engine, step, lambda: run.stop.has_waited(grace_s, began))
     return step if is_saved else before
+
+
+def finish_copies(run: Run) -> None:
+    """Wait until the checkpoints are copied to object storage, or for as long as a stop can."""
+    copies, grace_s = run.checkpoints.copies, run.spec.checkpoints.stop_grace_s
+    while any_rank(copies is not None and copies.is_busy):
+        if any_rank(run.stop.has_waited(grace_s, since=0.0)):
+            return
+        time.sleep(0.1)
 
 
 def stopped_at(run: Run, done: int, saved: int) -> Outcome:

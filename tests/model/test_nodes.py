@@ -58,6 +58,7 @@ def two_machines() -> Iterator[tuple[str, str]]:
         yield names
     finally:
         for name in names:
+            kill_machine(name)
             with suppress(subprocess.CalledProcessError):
                 ip("netns", "delete", name)
 
@@ -89,22 +90,12 @@ def start_on(
     )  # fmt: skip
 
 
-def end(children: list[subprocess.Popen[str]]) -> None:
-    for child in children:
+def kill_machine(machine: str) -> None:
+    """Kill all that runs on a machine."""
+    found = subprocess.run(["ip", "netns", "pids", machine], capture_output=True, text=True)
+    for process in found.stdout.split():
         with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
-
-
-def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
-    """Processes of a launcher's session: its ranks are not all in its group."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):
-            session = (process / "stat").read_text().rpartition(")")[2].split()[3]
-            if int(session) == launcher.pid:
-                found.append(int(process.name))
-    return found
+            os.kill(int(process), signal.SIGKILL)
 
 
 @needs_networks
@@ -118,10 +109,7 @@ def test_two_machines_train_as_one(tmp_path: Path, launcher: Launcher) -> None:
     spec = make_spec(tmp_path, "together", zero_stage=1)
     with two_machines() as machines:
         children = [start_on(name, n, spec, launcher) for n, name in enumerate(machines)]
-        try:
-            outputs = [child.communicate(timeout=240)[0] for child in children]
-        finally:
-            end(children)
+        outputs = [child.communicate(timeout=240)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], "\n".join(outputs)
     assert files_of(spec.destination) == files_of(alone.destination)
 
@@ -134,18 +122,14 @@ def test_a_machine_that_dies_ends_the_other(tmp_path: Path, killed: int, how: st
     spec = make_spec(tmp_path, steps=100_000)
     with two_machines() as machines:
         children = [start_on(name, n, spec, "torchrun") for n, name in enumerate(machines)]
-        try:
-            wait_for_step(spec, 5, timeout_s=120)
-            began = time.monotonic()
-            if how == "unplug":
-                ip("-n", machines[killed], "link", "set", "eth0", "down")
-            for process in ranks_of(children[killed]):
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            output, _ = children[1 - killed].communicate(timeout=60)
-            took = time.monotonic() - began
-        finally:
-            end(children)
+        wait_for_step(spec, 5, timeout_s=120)
+        began = time.monotonic()
+        if how == "unplug":
+            ip("-n", machines[killed], "link", "set", "eth0", "down")
+        kill_machine(machines[killed])
+        output, _ = children[1 - killed].communicate(timeout=60)
+        took = time.monotonic() - began
+        children[killed].communicate()
     assert children[1 - killed].returncode != 0
     assert took < 45
     outcome = read_outcome(spec.work)
