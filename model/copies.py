@@ -169,6 +169,7 @@ class Copies:
             except Exception as error:  # noqa: BLE001  storage must not end a training
                 if attempt + 1 == _TRIES:
                     logger.warning("%s was not copied: %s", links.name, error)
+                    break
                 time.sleep(pause_s)
                 pause_s *= 2
             else:

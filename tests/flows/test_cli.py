@@ -21,8 +21,8 @@ from infra.errors import ProfileError
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "end_to_end" / "tiny.toml"
 COMMANDS = (
-    "run", "corpus", "train", "join", "eval", "lineage", "fidelity", "verify", "gc", "runs", "replay",
-    "trace", "impact",
+    "run", "corpus", "train", "join", "eval", "lineage", "fidelity", "verify", "gc", "runs",
+    "replay", "trace", "impact",
     "generate", "features", "serve", "overlap", "bias",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ def settings_in(text: str) -> list[str]:
     """The settings that a template passes on, with their shell variables filled in."""
     found = re.findall(r"""--set ['"]?(runtime\.\w+)=(.*?)['"]?(?: \\)?$""", text, re.MULTILINE)
     assert len(found) == 6
-    values = {"$RENDEZVOUS": "node-0:29500"}
+    values = {"$RENDEZVOUS": "node-0:29500", "$SLURM_NODEID": "1", "$JOB_COMPLETION_INDEX": "1"}
     filled = [
         (name, re.sub(r"\$\w+", lambda m: values.get(m[0], "2"), value.replace('\\"', '"')))
         for name, value in found

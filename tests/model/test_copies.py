@@ -18,7 +18,7 @@ import pytest
 from model.config import TrainSpec
 from model.copies import Remote, copied_checkpoints
 from model.errors import CheckpointError
-from model.launch import EXIT_STOPPED, read_outcome
+from model.launch import EXIT_MISTAKE, EXIT_STOPPED
 from model.trace import read_steps
 from tests.model.nursery import Nursery, wait_for_step
 from tests.model.trainings import files_of, make_spec, run, start
@@ -125,8 +125,8 @@ def test_a_training_goes_on_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             os.kill(server, signal.SIGCONT)
 
 
-def test_copies_never_hold_training_up(tmp_path: Path, nursery: Nursery) -> None:
-    """A folder stands for storage; when it cannot be written, training ends as ever."""
+def test_copies_are_whole_and_change_nothing(tmp_path: Path, nursery: Nursery) -> None:
+    """A folder stands for storage."""
     url = f"file://{tmp_path}/far"
     calm = make_spec(tmp_path, "calm")
     assert nursery.run(calm) == 0
@@ -140,12 +140,19 @@ def test_copies_never_hold_training_up(tmp_path: Path, nursery: Nursery) -> None
     assert {name: copy[name] for name in there} == there
     assert len(read_steps(tmp_path / "far" / "step-00000020" / "logs" / "losses.jsonl")) == 20
 
-    (tmp_path / "file").touch()
-    broken = copying(tmp_path, "broken", f"file://{tmp_path}/file/far", steps=5)
-    assert nursery.run(broken) == 0
-    outcome = read_outcome(broken.work)
-    assert outcome is not None
-    assert outcome.state == "finished"
+
+@pytest.mark.slow
+def test_storage_that_fails_costs_the_copy_alone(tmp_path: Path, nursery: Nursery) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    (far / "step-00000004").touch()  # no folder can be made there
+    spec = copying(tmp_path, "run", f"file://{far}")
+    assert nursery.run(spec) == 0
+    assert (far / "latest").read_text() == "step-00000020"
+    assert (far / "step-00000004").is_file()
+    # There may be copies that cannot be read: nothing is trained anew unasked.
+    again = copying(tmp_path, "unreachable", f"file://{far}/step-00000004/below")
+    assert nursery.run(again) == EXIT_MISTAKE
 
 
 def test_an_address_that_nothing_opens() -> None:
