@@ -39,6 +39,7 @@ from flows.cli_refresh import register_refresh
 from flows.cli_remove import register_remove
 from flows.cli_report import register_report
 from flows.cli_sources import SourceOptions
+from flows.cli_train import register_train
 from flows.terminal import console
 
 if TYPE_CHECKING:
@@ -118,34 +119,8 @@ def corpus(
     console().print(f"\nThe shards are in [bold]{settings.runtime.store / made['shards']}[/]")
 
 
-@app.command
-def train(
-    shards: str = "shards",
-    *,
-    profile: ProfileOption = "demo",
-    benchmarks: BenchmarksOption = None,
-    store: StoreOption = None,
-    workers: WorkersOption = None,
-    set_: SetOption = (),
-    debug: DebugOption = False,  # noqa: ARG001
-) -> None:
-    """Train the profile's model on shards that are in the store.
-
-    Args:
-        shards: the shards artifact, for example shards/laptop-3f9c2a7b10de or its first letters.
-    """
-    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
-
-    def flow(settings: Profile) -> dict[str, str]:
-        from flows.train import train as train_flow
-
-        return train_flow(settings, shards)
-
-    settings, made = in_flow(options, flow)
-    console().print(f"\nThe model is in [bold]{settings.runtime.store / made['model']}[/]")
-
-
 register_refresh(app)
+register_train(app)
 register_eval(app)
 
 

@@ -26,7 +26,7 @@ from infra.errors import ProfileError
 from infra.profiles import override, read_profile
 from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
 from model.device import WantedDevice
-from model.launch import Launcher
+from model.launch import Launcher, Nodes
 from webtext.corpus import CorpusConfig
 from webtext.crawl_config import CrawlConfig
 from webtext.demo_web import DemoWebConfig
@@ -63,7 +63,22 @@ class Runtime(_Section):
     """Pause between the starts of two requests to a gateway, an index server or an archive; public
     ones want a second or more."""
     ranks: int = Field(default=1, ge=1)
-    """Training processes on this machine."""
+    """Training processes on each machine."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines that train together; docs/training-at-scale.md tells how they are started."""
+    node_rank: int = Field(default=0, ge=0)
+    """Which of them this is; machine 0 runs the flow, the others `webtext join`."""
+    rendezvous: str | None = None
+    """HOST:PORT of machine 0, as the others reach it."""
+    hostfile: Path | None = None
+    """DeepSpeed's list of machines, for launcher `deepspeed`: a line `HOST slots=RANKS` each."""
+    launch_by_ssh: bool = False
+    """Have DeepSpeed's launcher on machine 0 start the others by ssh, without `webtext join`."""
+    network_interface: str | None = None
+    """Network interface that the machines talk over; found by their names where not set."""
+    shards_cache: Path | None = None
+    """Folder on a disk of each machine's own that training copies its shards to first, checked
+    against their hashes at every start."""
     launcher: Launcher = "deepspeed"
     """What starts them: `deepspeed`, `torchrun`, or `direct` for one process."""
     other_versions: Literal["refuse", "accept", "remake"] = "refuse"
@@ -75,6 +90,17 @@ class Runtime(_Section):
     device: WantedDevice = "auto"
     """What trains and scores: `cpu`, `cuda`, or `auto` for a GPU where torch sees one. It is part
     of a model's identity, since another device gives other last bits."""
+
+    def training_nodes(self) -> Nodes:
+        """The machines that train together."""
+        return Nodes(
+            count=self.nodes,
+            rank=self.node_rank,
+            rendezvous=self.rendezvous,
+            hostfile=self.hostfile,
+            ssh=self.launch_by_ssh,
+            interface=self.network_interface,
+        )
 
 
 _PARTITIONED = ("submissions", "links", "rows")

@@ -22,7 +22,7 @@ from flows.gates import step_gates
 from flows.months import find_trainable
 from flows.profile import Profile, as_profile
 from flows.session import Session, session, session_of
-from flows.work import PartSpec, is_transient, make, whole
+from flows.work import PartSpec, is_transient, make, planned, whole
 from flows.zero_shot import FUNCTION, LOG_NAME, draw_on_the_way, on_the_way_markdown
 from infra.call import PartRecord
 from infra.children import log_tail, signal_group
@@ -37,6 +37,9 @@ from model.launch import EXIT_MISTAKE, Launcher, launch_command, read_outcome
 from model.trace import read_steps
 from webtext.vocabulary import vocabulary_folder
 
+TRAINING = "training"
+"""Folder of a training in its artifact's work."""
+SPEC_NAME = "spec.json"
 _POLL_S = 0.2
 _SAVE_GRACE_S = 120.0
 """Longest wait for the checkpoint of a training that was asked to stop."""
@@ -55,25 +58,41 @@ def train(profile: Profile | str, shards: str) -> dict[str, str]:
 def make_model(run: Session, shards: str) -> dict[str, str]:
     """Train or find the profile's model; its label by its stage's name."""
     profile = run.profile
-    trained_on = find_trainable(run.store, shards, profile.name)
-    looked_at, probe, files = _zero_shot(run, trained_on)
+    config, inputs, probe = _model_plan(run, find_trainable(run.store, shards, profile.name))
     model = make(
         run,
         stages.MODEL,
-        {
-            **_kept_milestones(profile),
-            **looked_at,
-            "network": profile.model.model_dump(mode="json"),
-            "training": profile.train.model_dump(mode="json"),
-            "ranks": run.runtime.ranks,  # sums are split among them
-            "device": choose_device(run.runtime.device, run.runtime.ranks),
-        },
-        {"shards": trained_on, **files},
+        config,
+        inputs,
         whole(),
         {},
         run=lambda spec: train_model(spec, profile.checkpoints, profile.monitors, probe),
     )
     return {stages.MODEL.name: model.label}
+
+
+def planned_model(run: Session, shards: str) -> tuple[Artifact, Path]:
+    """The model that `make_model` would make, and the file of its trainer's spec meanwhile."""
+    config, inputs, _ = _model_plan(run, find_trainable(run.store, shards, run.profile.name))
+    model = planned(run, stages.MODEL, config, inputs)
+    return model, model.work / TRAINING / SPEC_NAME
+
+
+def _model_plan(
+    run: Session, shards: Artifact
+) -> tuple[dict[str, Any], dict[str, Any], ProbeSpec | None]:
+    """The model's identity config, its inputs, and what looks at it while it trains."""
+    profile, runtime = run.profile, run.runtime
+    looked_at, probe, files = _zero_shot(run, shards)
+    config = {
+        **_kept_milestones(profile),
+        **looked_at,
+        "network": profile.model.model_dump(mode="json"),
+        "training": profile.train.model_dump(mode="json"),
+        "ranks": runtime.ranks * runtime.nodes,  # sums are split among them
+        "device": choose_device(runtime.device, runtime.ranks),
+    }
+    return config, {"shards": shards, **files}, probe
 
 
 def _kept_milestones(profile: Profile) -> dict[str, Any]:
@@ -126,7 +145,12 @@ def train_model(
     assert run is not None
     began = time.monotonic()
     accepted = run.runtime.other_versions == "accept"
-    training = _training_spec(spec, checkpoints, monitors, probe, accepted=accepted)
+    if checkpoints.copy_to is not None:  # a folder for each model there
+        place = f"{checkpoints.copy_to.rstrip('/')}/{spec.artifact.name}"
+        checkpoints = checkpoints.model_copy(update={"copy_to": place})
+    training = _training_spec(
+        spec, checkpoints, monitors, probe, run.runtime.shards_cache, accepted=accepted
+    )
     _launch(run, spec, training)
     if probe is not None:
         draw_on_the_way(training.destination, training.network.parameters)
@@ -157,13 +181,15 @@ def _training_spec(
     checkpoints: CheckpointConfig,
     monitors: MonitorConfig,
     probe: ProbeSpec | None,
+    shards_cache: Path | None,
     *,
     accepted: bool,
 ) -> TrainSpec:
     training = TrainSpec.model_validate(
         {
             "shards": spec.call.arguments["shards"],
-            "work": spec.work / "training",
+            "shards_cache": shards_cache,
+            "work": spec.work / TRAINING,
             "destination": spec.call.scratch,
             "vocabulary": vocabulary_folder(),
             "network": spec.call.arguments["config"]["network"],
@@ -177,7 +203,7 @@ def _training_spec(
     training.work.mkdir(parents=True, exist_ok=True)
     _check_begun(training.work, spec.packages, accepted=accepted)
     training.destination.mkdir(parents=True, exist_ok=True)
-    (training.work / "spec.json").write_text(training.model_dump_json(indent=2))
+    (training.work / SPEC_NAME).write_text(training.model_dump_json(indent=2))
     return training
 
 
@@ -201,7 +227,8 @@ def _check_begun(work: Path, packages: Mapping[str, str], *, accepted: bool) -> 
 
 def _launch(run: Session, spec: PartSpec, training: TrainSpec) -> None:
     launcher: Launcher = run.runtime.launcher
-    command, extra = launch_command(training.work / "spec.json", run.runtime.ranks, launcher)
+    nodes = run.runtime.training_nodes()
+    command, extra = launch_command(training.work / SPEC_NAME, run.runtime.ranks, launcher, nodes)
     guard = [sys.executable, "-m", "infra.orphans", str(os.getpid()), "--"]
     log = training.work / "train.log"
     with (

@@ -24,10 +24,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from model.config import CheckpointConfig, ModelConfig, Settings, TrainConfig
+from model.copies import Copies, fetch_newest
 from model.errors import CheckpointError
 from model.launch import checkpoint_name, saved_steps
 from model.state import capture_share, install_moments, load_weights
 from model.tensor_file import FileRecord, hash_file, reading_tensors, write_tensors
+from model.trace import LOG_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,10 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path, config: CheckpointConfig, identity: Identity) -> None:
         self.folder, self.config, self.identity = folder, config, identity
+        self.copies: Copies | None = None
+        """What copies them to object storage, on rank 0."""
+        if config.copy_to is not None and dist.get_rank() == 0:
+            self.copies = Copies(folder.parent, config)
         self.abandoned: int | None = None
         """The step whose save was given up."""
 
@@ -133,6 +139,9 @@ class CheckpointFolder:
         is_whole = all(files)
         if rank == 0 and is_whole:
             self._seal(aside, step, {name: FileRecord(bytes=n, sha256=h) for name, n, h in files})
+            if self.copies is not None:
+                logs = [self.folder.parent / name for name in LOG_NAMES]
+                self.copies.add(self._path(step), [path for path in logs if path.is_file()])
             self._forget_old(step)
         elif rank == 0:
             shutil.rmtree(aside)
@@ -166,6 +175,9 @@ class CheckpointFolder:
         """The step to go on from, its files, and why it may not be used (empty: fine)."""
         for partial in self.folder.glob(".partial-*"):
             shutil.rmtree(partial)
+        if self.config.copy_to is not None and not self.steps():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            fetch_newest(self.config, self.folder.parent, self.folder, read_checkpoint)
         for step in reversed(self.steps()):
             path = self._path(step)
             try:

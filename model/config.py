@@ -183,6 +183,10 @@ class CheckpointConfig(Settings):
     """Save after each so many steps (and when stopped)."""
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints that stay beside the milestones."""
+    copy_to: str | None = None
+    """Folder of object storage, `s3://BUCKET/FOLDER` or any other address of fsspec's, that
+    checkpoints are copied to in the background, and that training begins from where the local
+    folder is empty. Keys and endpoints come from the environment."""
     stop_grace_s: float = Field(default=7.0, ge=0)
     """How long a stop waits for a save. What takes longer is abandoned, and the checkpoint before
     it stays the newest; raise it where whoever stops the training can wait."""
@@ -229,8 +233,10 @@ class TrainSpec(Settings):
 
     shards: Path
     """Shards artifact: `train/*.npy`, `validation/*.npy`."""
+    shards_cache: Path | None = None
+    """Folder on a disk of each machine's own that the shards are copied to first, and checked."""
     work: Path
-    """Where checkpoints and metrics live; survives a kill."""
+    """Where checkpoints and metrics live; survives a kill. All machines share it."""
     destination: Path
     """Where the finished model goes: a folder that transformers opens."""
     vocabulary: Path

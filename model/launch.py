@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,40 @@ SUPERVISOR_PID = "WEBTEXT_SUPERVISOR_PID"
 Launcher = Literal["deepspeed", "torchrun", "direct"]
 
 
+class Nodes(Settings):
+    """The machines of a training, and which of them this is."""
+
+    count: int = 1
+    rank: int = 0
+    rendezvous: str | None = None
+    """HOST:PORT of machine 0, as the others reach it; the port is free there."""
+    hostfile: Path | None = None
+    """DeepSpeed's list of machines, a line `HOST slots=RANKS` each."""
+    ssh: bool = False
+    """Machine 0 starts the others by ssh (DeepSpeed's launcher); else each is started by itself."""
+    interface: str | None = None
+    """Network interface that they talk over; found by the host's name where not set."""
+
+    def address(self) -> tuple[str, str]:
+        """Host and port of the rendezvous.
+
+        Raises:
+            SettingsError: it is missing or malformed.
+        """
+        host, colon, port = (self.rendezvous or "").rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise SettingsError(
+                f"{self.count} machines need a rendezvous HOST:PORT on machine 0, found "
+                f"{self.rendezvous!r}; set runtime.rendezvous"
+            )
+        if not 0 <= self.rank < self.count:
+            raise SettingsError(f"machine {self.rank} is none of 0 to {self.count - 1}")
+        return host.strip("[]"), port
+
+
+ONE_MACHINE = Nodes()
+
+
 class Outcome(Settings):
     """How a training ended, as one of its ranks wrote it into the work folder."""
 
@@ -48,11 +83,23 @@ class Outcome(Settings):
 
 
 def launch_command(
-    spec_path: Path, ranks: int = 1, launcher: Launcher = "direct"
+    spec_path: Path,
+    ranks: int = 1,
+    launcher: Launcher = "direct",
+    nodes: Nodes = ONE_MACHINE,
 ) -> tuple[list[str], dict[str, str]]:
     """The command line of a training on this machine, and what to add to its environment.
 
     `direct` is one rank without a launcher: quickest to start, and its exit code is the trainer's.
+
+    Args:
+        spec_path: the spec's file.
+        ranks: processes on this machine.
+        launcher: what starts them.
+        nodes: the machines.
+
+    Raises:
+        SettingsError: launcher and machines do not go together.
     """
     spec = TrainSpec.model_validate_json(spec_path.read_text())
     module = ["model.train", "--spec", str(spec_path)]
@@ -64,15 +111,45 @@ def launch_command(
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         SUPERVISOR_PID: str(os.getpid()),
     }
+    if nodes.interface is not None:
+        environment |= {f"{name}_SOCKET_IFNAME": nodes.interface for name in ("GLOO", "NCCL")}
     if launcher == "direct":
-        if ranks != 1:
-            raise SettingsError(f"{ranks} ranks need launcher 'torchrun' or 'deepspeed'")
+        if ranks != 1 or nodes.count != 1:
+            raise SettingsError(
+                f"{ranks} ranks on {nodes.count} machines need launcher 'torchrun' or 'deepspeed'"
+            )
         return [sys.executable, "-m", *module], environment
     if launcher == "torchrun":
-        flags = ["--standalone", f"--nproc-per-node={ranks}", "--max-restarts=0", "-m"]
-        return [sys.executable, "-m", "torch.distributed.run", *flags, *module], environment
-    flags = [f"--num_gpus={ranks}", "--master_port", str(free_port()), "--module"]
-    return [sys.executable, _deepspeed_script(), *flags, *module], environment
+        flags = [f"--nproc-per-node={ranks}", "--max-restarts=0", "-m"]
+        command = [sys.executable, "-m", "torch.distributed.run", *_torchrun_nodes(nodes)]
+        return [*command, *flags, *module], environment
+    flags = _deepspeed_nodes(nodes, ranks)
+    return [sys.executable, _deepspeed_script(), *flags, "--module", *module], environment
+
+
+def _torchrun_nodes(nodes: Nodes) -> list[str]:
+    if nodes.count == 1:
+        return ["--standalone"]
+    host, port = nodes.address()
+    return [
+        f"--nnodes={nodes.count}",
+        f"--node-rank={nodes.rank}",
+        "--rdzv-backend=static",
+        f"--rdzv-endpoint={host}:{port}",
+    ]
+
+
+def _deepspeed_nodes(nodes: Nodes, ranks: int) -> list[str]:
+    if nodes.count == 1:
+        return [f"--num_gpus={ranks}", "--master_port", str(free_port())]
+    if nodes.hostfile is None:
+        raise SettingsError(
+            "launcher 'deepspeed' needs runtime.hostfile to know several machines; write one line "
+            "'HOST slots=RANKS' for each, or use launcher 'torchrun'"
+        )
+    host, port = nodes.address()
+    flags = ["--hostfile", str(nodes.hostfile), "--master_addr", host, "--master_port", port]
+    return flags if nodes.ssh else [*flags, "--no_ssh", f"--node_rank={nodes.rank}"]
 
 
 def _deepspeed_script() -> str:
@@ -85,8 +162,6 @@ def _deepspeed_script() -> str:
 
 def free_port() -> int:
     """A TCP port of this machine that nobody listened on a moment ago."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -94,7 +169,7 @@ def free_port() -> int:
 
 def write_outcome(work: Path, outcome: Outcome) -> None:
     """Tell, atomically, how the training stands."""
-    aside = work / f".outcome-{os.getpid()}.json"
+    aside = work / f".outcome-{socket.gethostname()}-{os.getpid()}.json"
     aside.write_text(json.dumps(outcome.model_dump()) + "\n")
     aside.replace(work / "outcome.json")
 

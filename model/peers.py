@@ -1,8 +1,8 @@
 """The other ranks of a training: when one dies, the rest end with a message instead of a hang.
 
 A rank that waits in a collective for a dead one waits for minutes (NCCL), or fails with words
-about a connection (gloo). So each rank watches the processes of those on its own machine; the
-launchers of other machines end theirs when a connection breaks.
+about a connection (gloo). So each rank watches the processes of those on its own machine, and the
+first one of each machine the other machines (`model.nodes`).
 """
 
 import os
@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from model.errors import ModelError
 from model.launch import EXIT_PEER_DIED, Outcome, read_outcome, saved_step, write_outcome
+from model.nodes import connected_nodes
 from model.watch import birth, when_gone
 
 _SETTLE_S = 2.0
@@ -35,6 +36,8 @@ class Peers:
     """Rank by process id, of the others on this machine."""
     births: dict[int, str]
     over: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)
+    """Set when another machine is gone, and that was told."""
 
     def dead(self) -> int | None:
         """The process id of one that is gone."""
@@ -42,9 +45,13 @@ class Peers:
 
     def tell_of(self, pid: int) -> str:
         """Write down that a rank died, unless it or another left a word of its own."""
+        return self.tell(f"rank {self.ranks[pid]} (process {pid}) died")
+
+    def tell(self, what: str) -> str:
+        """Write down what ended the training, unless somebody left a word before."""
         message = (
-            f"rank {self.ranks[pid]} (process {pid}) died, so the others were ended; the same "
-            f"command goes on from step {saved_step(self.work)}"
+            f"{what}, so the others were ended; the same command goes on from step "
+            f"{saved_step(self.work)}"
         )
         known = read_outcome(self.work)
         if known is None or known.state == "running":
@@ -52,6 +59,12 @@ class Peers:
             sys.stderr.write(f"training was broken off: {message}\n")
             sys.stderr.flush()
         return message
+
+    def end_with_machine(self, what: str) -> None:
+        """End this process because another machine is gone."""
+        self.tell(what)
+        self.lost.set()
+        os._exit(EXIT_PEER_DIED)
 
     def leave(self, leave: Callable[[], None]) -> None:
         """Call `leave`, unless this process is asked to stop because another is gone."""
@@ -86,8 +99,10 @@ def watching_peers(work: Path, rank: int, ranks: int) -> Iterator[Peers]:
     peers = Peers(work, {pid: number for pid, (number, _) in others.items()}, births)
     if others:
         peers.over = when_gone(births, peers.end_with, name="peers")
+    hosts = [host for host, _, _ in everyone]
     try:
-        yield peers
+        with connected_nodes(rank, hosts, peers.end_with_machine):
+            yield peers
     except ModelError:
         raise  # of our own making
     except Exception:
@@ -98,9 +113,7 @@ def watching_peers(work: Path, rank: int, ranks: int) -> Iterator[Peers]:
 
 
 def _end_if_one_died(peers: Peers) -> None:
-    """Blame the rank whose end broke a collective here, once it shows."""
-    if not peers.births:
-        return
+    """Blame the rank or machine whose end broke a collective here, once it shows."""
     deadline = time.monotonic() + _SETTLE_S
     while time.monotonic() < deadline:
         gone = peers.dead()

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 
 from model.errors import CheckpointError
 
+LOG_NAMES = ("losses.jsonl", "metrics.jsonl", "spikes.jsonl", "samples.jsonl", "zero_shot.jsonl")
+"""All of them, as they lie in the work folder."""
+
 
 class StepLog:
     """An append-only file of JSON lines, each with its `step`."""

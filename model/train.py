@@ -59,6 +59,7 @@ def run(spec: TrainSpec, stop: StopRequest) -> int:
         write_outcome(spec.work, Outcome(state="stopped", step=saved_step(spec.work)))
 
     stop.end_at_once(leave)
+    os.environ["DS_ACCELERATOR"] = spec.device  # a launcher on another machine does not pass it on
     from model.trainer import train  # imports torch and deepspeed, which takes seconds
 
     try:

@@ -42,6 +42,7 @@ from model.gpt2 import build_gpt2
 from model.launch import CHECKPOINTS, Outcome
 from model.looks import Interrupted, is_due, measure_loss, write_samples
 from model.milestones import keep_milestones
+from model.nodes import check_shared
 from model.pace import Pace
 from model.peers import watching_peers
 from model.probe import figures_of, probe_network
@@ -49,6 +50,7 @@ from model.records import Logs, write_records
 from model.schedule import learning_rate_at
 from model.sequences import Order, Shards, shards_identity
 from model.spikes import Spike, SpikeWatch
+from model.staging import stage_on_each_machine
 from model.watch import StopRequest
 
 LOCK_WAIT_S = 10.0  # an orphan of a killed flow ends within two
@@ -83,6 +85,8 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
     with only_trainer_in(spec.work, rank), watching_peers(spec.work, rank, ranks) as peers:
         leave = partial(peers.leave, leave)
         stop.end_at_once(leave)
+        check_shared(spec.work, rank)
+        spec = stage_on_each_machine(spec)
         run = open_run(spec, stop, rank, ranks)
         device, accumulation = local_device(), accumulation_of(config, ranks)
         newest = run.checkpoints.newest()
@@ -138,6 +142,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
 
         if done > saved and done != run.checkpoints.abandoned:
             saved = save(run, engine, logs, done, saved)
+        finish_copies(run)
         if done < config.steps or any_rank(stop.requested):
             leave_ranks()
             return stopped_at(run, done, saved)
@@ -285,6 +290,15 @@ def save(run: Run, engine: Any, logs: Logs | None, step: int, before: int) -> in
     began, grace_s = time.monotonic(), run.spec.checkpoints.stop_grace_s
     is_saved = run.checkpoints.save(engine, step, lambda: run.stop.has_waited(grace_s, began))
     return step if is_saved else before
+
+
+def finish_copies(run: Run) -> None:
+    """Wait until the checkpoints are copied to object storage, or for as long as a stop can."""
+    copies, grace_s = run.checkpoints.copies, run.spec.checkpoints.stop_grace_s
+    while any_rank(copies is not None and copies.is_busy):
+        if any_rank(run.stop.has_waited(grace_s, since=0.0)):
+            return
+        time.sleep(0.1)
 
 
 def stopped_at(run: Run, done: int, saved: int) -> Outcome:

@@ -63,3 +63,37 @@ def test_milestones_and_scores_on_the_way(tmp_path: Path) -> None:
     again = webtext("eval", label, "--milestones", "--held-out", corpus, *common, *columns)
     assert "= " in again.stderr + again.stdout
     webtext("verify", "--store", str(store))
+
+
+@pytest.mark.slow
+def test_two_machines_of_one_store(tmp_path: Path) -> None:
+    """`webtext train` on machine 0 and `webtext join` on machine 1, which meet over loopback."""
+    from model.launch import free_port
+
+    store = tmp_path / "store"
+    common = ["--profile", str(TINY), "--store", str(store)]
+    webtext("corpus", *common)
+    settings = {
+        "runtime.launcher": "torchrun", "runtime.nodes": 2, "train.sequences_per_step": 2,
+        "runtime.rendezvous": f'"127.0.0.1:{free_port()}"',
+        "runtime.shards_cache": f'"{tmp_path / "disk"}"',
+    }  # fmt: skip
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    joining = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "join", *common, *words,
+         "--set", "runtime.node_rank=1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        webtext("train", *common, *words)
+        told, _ = joining.communicate(timeout=60)
+    finally:
+        joining.kill()
+        joining.communicate()
+    assert joining.returncode == 0, told
+    assert "machine 1 of 2 begins" in told
+    (model,) = store.glob("model/*")
+    identity = json.loads((model / "manifest.json").read_text())["identity"]
+    assert identity["config"]["ranks"] == 2
+    assert list((tmp_path / "disk").glob("*/train/*.npy"))

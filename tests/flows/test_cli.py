@@ -21,8 +21,8 @@ from infra.errors import ProfileError
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "end_to_end" / "tiny.toml"
 COMMANDS = (
-    "run", "corpus", "train", "eval", "lineage", "fidelity", "verify", "gc", "runs", "replay",
-    "trace", "impact", "diff", "reproduce", "remove",
+    "run", "corpus", "train", "join", "eval", "lineage", "fidelity", "verify", "gc", "runs",
+    "replay", "trace", "impact", "diff", "reproduce", "remove",
     "generate", "features", "serve", "overlap", "bias", "report",
 )  # fmt: skip
 
