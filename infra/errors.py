@@ -5,6 +5,7 @@ InfraError              anything a user can mend; its message says what, where a
 ├── CorruptArtifact     a finished artifact's files are not what its manifest says
 ├── LeaseHeld           another live run writes this artifact
 ├── ProfileError        a profile is missing, is not TOML or holds an unknown key
+├── DiskLow             the store's disk has not enough room for what is to come
 ├── StageFailed         a stage refused its input; the message is the stage's own
 └── ChildDied           a child process was killed, ran out of memory or time (transient)
 
@@ -32,6 +33,10 @@ class LeaseHeld(InfraError):  # noqa: N818
 
 class ProfileError(InfraError):
     """A profile cannot be used."""
+
+
+class DiskLow(InfraError):  # noqa: N818
+    """The store's disk has not enough room; what is done is kept."""
 
 
 class StageFailed(InfraError):  # noqa: N818
