@@ -20,7 +20,9 @@ from flows.cli_dataset import register_dataset
 from flows.cli_eval import print_made_scores, register_eval
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
+from flows.cli_operations import register_operations
 from flows.cli_options import (
+    UNWATCHED,
     BenchmarksOption,
     DebugOption,
     JsonOption,
@@ -29,6 +31,7 @@ from flows.cli_options import (
     SetOption,
     StoreOption,
     StoreRequired,
+    WatchOptions,
     WorkersOption,
     in_flow,
     settings_of,
@@ -76,11 +79,12 @@ def run(
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
+    watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001  read by `main`
 ) -> None:
     """Run the whole pipeline: submissions to a trained model, its scores and its card."""
     inputs = {**sources.inputs(), "benchmarks": benchmarks}
-    options = Options(profile, (*set_, *sources.assignments()), store, workers, inputs)
+    options = Options(profile, (*set_, *sources.assignments()), store, workers, inputs, watch)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.pipeline import pipeline
@@ -104,11 +108,12 @@ def corpus(
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
+    watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Make the corpus alone: submissions to shards of tokens."""
     assignments = (*set_, *sources.assignments())
-    options = Options(profile, assignments, store, workers, sources.inputs())
+    options = Options(profile, assignments, store, workers, sources.inputs(), watch)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.corpus import corpus as corpus_flow
@@ -320,30 +325,11 @@ register_bias(app)
 register_overlap(app)
 
 
-@app.command
-def serve(
-    *,
-    profile: ProfileOption = "demo",
-    cron: Annotated[str, Parameter(help="When to run.")] = "0 3 2 * *",
-    store: StoreOption = None,
-    workers: WorkersOption = None,
-    set_: SetOption = (),
-    debug: DebugOption = False,  # noqa: ARG001
-) -> None:
-    """Serve a scheduled deployment of the pipeline from this process, until Ctrl-C.
-
-    The schedule's default is the second day of each month at 03:00. Where PREFECT_API_URL is not
-    set, a Prefect server is started beside it, with its pages; its address is printed.
-    """
-    from flows.serve import serve_pipeline
-
-    serve_pipeline(console(), settings_of(Options(profile, set_, store, workers, {})), cron)
-
-
 register_lineage(app)
 register_report(app)
 register_dataset(app)
 register_remove(app)
+register_operations(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from flows.cli_options import (
+    UNWATCHED,
     BenchmarksOption,
     DebugOption,
     Options,
     ProfileOption,
     SetOption,
     StoreOption,
+    WatchOptions,
     WorkersOption,
     in_flow,
     settings_of,
@@ -37,6 +39,7 @@ def train(
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
+    watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Train the profile's model on shards that are in the store.
@@ -44,7 +47,7 @@ def train(
     Args:
         shards: the shards artifact, for example shards/laptop-3f9c2a7b10de or its first letters.
     """
-    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
+    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks}, watch)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.train import train as train_flow

@@ -24,6 +24,7 @@ COMMANDS = (
     "run", "corpus", "train", "join", "eval", "lineage", "fidelity", "verify", "gc", "runs",
     "replay", "trace", "impact", "diff", "reproduce", "remove",
     "generate", "features", "serve", "overlap", "bias", "report",
+    "deploy", "automations", "retention", "doctor",
 )  # fmt: skip
 
 
