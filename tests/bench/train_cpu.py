@@ -54,7 +54,7 @@ def full_loss(network: GPT2, tokens: torch.Tensor, targets: torch.Tensor) -> tor
 def engine_step() -> Callable[[torch.Tensor, torch.Tensor], float]:
     from model.engine import build_engine, join_ranks, update
 
-    join_ranks()
+    join_ranks("cpu")
     engine = build_engine(build_gpt2(NETWORK, seed=0), TRAINING, ranks=1)
 
     def step(tokens: torch.Tensor, targets: torch.Tensor) -> float:
