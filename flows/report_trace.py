@@ -224,7 +224,12 @@ class _View:
             for title, names in (("made from", found.made_from), ("made of it", found.made_of_it))
             if names
         ]
-        known = ("artifact", "stage", "made_from", "made_of_it", "scores", "runs")
+        made = [("run", self.at(found.made_by))]
+        if found.prefect_flow_run_id:
+            made.append(("Prefect flow run", Cell(found.prefect_flow_run_id)))
+        stops.insert(0, Stop("made by", made))
+        known = ("artifact", "stage", "made_from", "made_of_it", "scores", "runs", "made_by",
+                 "prefect_flow_run_id")  # fmt: skip
         rest = self.rest(found, known)
         return [*stops, *self._scores(found.scores), *self._runs(found.runs), *rest]
 

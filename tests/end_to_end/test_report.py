@@ -138,7 +138,7 @@ def test_the_graph_names_every_loss(browser: Browser, page: Path, store: Path) -
     for label, manifest in manifests(store).items():
         stage = label.partition("/")[0]
         assert stage in graph.replace("model card", "card")
-        if stage not in ("duplicates", "fidelity"):  # those are lost at the corpus, or not at all
+        if stage not in ("duplicates", "fidelity", "ngram-hits"):  # at the corpus, or no losses
             for reason, rows in manifest.counts.get("losses", {}).items():
                 if rows:
                     assert f"{rows:,}{reason.replace('_', ' ')}" in graph

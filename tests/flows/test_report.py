@@ -246,6 +246,7 @@ def test_unknown_answers_and_fields_are_shown() -> None:
 
     answer = Newer(
         artifact="corpus/a-1", stage="corpus", made_from=(), made_of_it=(), scores=(), runs=(),
+        made_by="r", prefect_flow_run_id=None,
         marked_on="2026-01-02",
     )  # fmt: skip
     stops = trace_view(answer, Links(served=False)).stops
