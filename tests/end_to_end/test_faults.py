@@ -108,6 +108,9 @@ def test_a_kill_in_a_stage_changes_no_byte(
     while processes_of(store):
         assert time.monotonic() < deadline, processes_of(store)
         time.sleep(0.1)
+    left = webtext("verify", "--store", store)
+    assert left.code == 0, left.err
+    assert "unfinished" in left.err
     done = webtext("run", "--profile", TINY, "--store", store, api_url=shared_api)
     assert done.code == 0, done.err
     assert digests(store) == undisturbed

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "end_to_end" / "tiny.toml"
 COMMANDS = (
     "run", "corpus", "train", "eval", "lineage", "fidelity", "verify", "gc", "runs", "replay",
-    "trace", "impact",
+    "trace", "impact", "diff", "reproduce", "remove",
     "generate", "features", "serve", "overlap", "bias",
 )  # fmt: skip
 
