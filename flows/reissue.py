@@ -41,10 +41,11 @@ def _config_now(store: Store, card: Artifact) -> CardConfig | None:
     """What a card should say now; None where it says that, or a later one of its model does."""
     config = card.identity.config
     try:
-        takedowns = takedowns_of(store, input_of(store, card, stages.MODEL.name))
+        read = {entry.role: input_of(store, card, entry.role) for entry in card.identity.inputs}
+        takedowns = takedowns_of(store, read[stages.MODEL.name])
         told = CardConfig.model_validate({**config, "removed": told_takedowns(card)})
     except StoreError:
-        return None  # its corpus is gone, and with it what could be asked
+        return None  # some of what it was made from is gone, and it cannot be made again
     if told.removed == takedowns or card.label in superseded_cards(store):
         return None
     return told.model_copy(update={"removed": takedowns})

@@ -62,9 +62,14 @@ def make_removal(value: str, kind: Literal["url", "domain"], **facts: Any) -> Re
     """A removal of what somebody wrote, in the spelling that links have.
 
     Raises:
-        SourceError: it is no URL or domain; the message says why.
+        SourceError: it is no URL or domain, or the reason is empty or too long.
     """
-    given = value.strip()
+    given, reason = value.strip(), str(facts.get("reason", ""))
+    if not 1 <= len(reason.strip()) <= MOST_REASON_CHARACTERS:
+        raise SourceError(
+            f"the reason has {len(reason.strip()):,} characters; say why in 1 to "
+            f"{MOST_REASON_CHARACTERS}"
+        )
     if kind == "url" and given.startswith("row://"):
         return Removal(url=given, **facts)
     known = normalise_url(given if kind == "url" else f"http://{given}/")

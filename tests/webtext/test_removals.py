@@ -33,6 +33,12 @@ def test_a_page_is_named_in_any_spelling() -> None:
     assert removed.find(link_id("http://example.org/c"), "example.org") is None
 
 
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 501])
+def test_a_reason_is_wanted_and_has_a_length(reason: str) -> None:
+    with pytest.raises(SourceError, match="say why in 1 to 500"):
+        make_removal("example.org", "domain", date="2026-11-25", reason=reason)
+
+
 def test_a_domain_takes_the_hosts_below_it() -> None:
     removed = RemovedPages.of([make_removal("Example.ORG", "domain", **FACTS)])
     for host in ("example.org", "www.example.org", "a.b.example.org"):
