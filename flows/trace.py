@@ -68,7 +68,7 @@ class Desk:
             case "steps":
                 return self.steps(subject, limit)
             case "score":
-                return self.score(subject)
+                return self.score(subject, limit)
             case "run":
                 return self.run(subject.name)
             case "artifact":
@@ -223,10 +223,10 @@ class Desk:
         tracer, months = self.tracer(builds[-1]), builds if self.library.series_of(model) else ()
         return trace_steps(tracer, order, model, subject.first, subject.last, limit, months)
 
-    def score(self, subject: Subject) -> ScoreTrace:
+    def score(self, subject: Subject, limit: int = 20) -> ScoreTrace:
         """What a score stands on."""
         scores = scores_meant(self.library, subject, self._run)
-        return trace_score(self.library, scores, subject.column, subject.first)
+        return trace_score(self.library, scores, subject.column, subject.first, limit)
 
     def run(self, reference: str) -> RunTrace:
         """What a run made and reused."""

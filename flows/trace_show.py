@@ -250,6 +250,10 @@ def _score_tree(found: ScoreTrace) -> Tree:
     for item in found.items:
         shown = ", ".join(f"{name} {value}" for name, value in item.items() if value is not None)
         tree.add(f"item: {escape(shown)}")
+    if found.overlaps:
+        branch = tree.add("documents of its training text that share n-grams with it")
+        for shared in found.overlaps:
+            branch.add(f"{shared.ngrams:,} n-grams: {escape(shared.url)} [dim]{shared.link_id}[/]")
     tree.add(f"made on {escape(', '.join(found.benchmark))}")
     settings = ", ".join(f"{name} {value}" for name, value in found.training.items())
     branch = tree.add(f"of {escape(found.model)}" + (f" [dim]{settings}[/]" if settings else ""))

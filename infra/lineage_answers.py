@@ -237,6 +237,17 @@ class Made(Answer):
     losses: dict[str, int]
 
 
+class SharedDocument(Answer):
+    """A training document that shares n-grams with an item of a benchmark."""
+
+    link_id: str
+    url: str
+    ngrams: int
+    """Distinct n-grams that they share."""
+    artifact: str
+    """The hits that say so."""
+
+
 class ScoreTrace(Answer):
     """A score and everything that it was made from."""
 
@@ -244,6 +255,9 @@ class ScoreTrace(Answer):
     artifact: str
     items: tuple[dict[str, Any], ...] = ()
     """The rows of items.parquet that were asked for."""
+    overlaps: tuple[SharedDocument, ...] = ()
+    """Training documents that share n-grams with that item, where the overlap was looked for; the
+    first ones, where there are many."""
     benchmark: tuple[str, ...]
     """The files that it was made on: artifacts, or names of outside files with their SHA-256."""
     model: str

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from infra.errors import StoreError
-from infra.lineage_answers import ArtifactTrace, Made, RunTrace, ScoreLine, ScoreTrace
+from infra.lineage_answers import (
+    ArtifactTrace,
+    Made,
+    RunTrace,
+    ScoreLine,
+    ScoreTrace,
+    SharedDocument,
+)
 from infra.lineage_build import CORPUS_STAGES, Build, Known, Library
 from infra.lineage_tables import find_rows
 from infra.lineage_trace import score_lines
@@ -16,7 +23,11 @@ _SETTINGS = ("steps", "sequences_per_step", "learning_rate", "seed", "dtype")
 
 
 def trace_score(
-    library: Library, scores: Known, column: str | None = None, item: int | None = None
+    library: Library,
+    scores: Known,
+    column: str | None = None,
+    item: int | None = None,
+    limit: int = 20,
 ) -> ScoreTrace:
     """What a scores artifact says, and everything that it was made from.
 
@@ -25,6 +36,7 @@ def trace_score(
         scores: the artifact.
         column: the column of the score table that is meant; all of its columns by default.
         item: an item of the benchmark's file, counted from 0.
+        limit: documents that overlap with the item, at most; 0: all.
 
     Raises:
         StoreError: it holds no such column or item.
@@ -44,6 +56,7 @@ def trace_score(
         scores=tuple(lines),
         artifact=scores.label,
         items=tuple(_items(scores, item)) if item is not None else (),
+        overlaps=tuple(_overlaps(library, scores, build, item, limit)),
         benchmark=_named(scores, "benchmark"),
         model=scores.scored_model or ", ".join(_named(scores, "scored_model")),
         steps=_milestone_step(scores) or training.get("steps"),
@@ -140,6 +153,18 @@ def _made(build: Build) -> list[Made]:
                 )
             )
     return found
+
+
+def _overlaps(
+    library: Library, scores: Known, build: Build | None, item: int | None, limit: int
+) -> list[SharedDocument]:
+    if item is None or build is None:
+        return []
+    # Only this question needs it.
+    from infra.lineage_overlap import shared_documents
+
+    benchmark = scores.manifest.identity.config["benchmark"]
+    return shared_documents(library, build, benchmark, item, limit)
 
 
 def _items(scores: Known, item: int) -> list[dict[str, Any]]:

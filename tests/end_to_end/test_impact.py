@@ -13,7 +13,7 @@ from flows.cli import main
 from flows.impact import Impact, impact_of, read_wanted
 from flows.trace import Desk
 from infra.errors import StoreError
-from infra.lineage_answers import StepTrace
+from infra.lineage_answers import ScoreTrace, StepTrace
 from infra.lineage_build import Library
 from infra.parts import describe_file
 from infra.store import Store
@@ -113,7 +113,17 @@ def test_items_of_benchmarks_that_share_n_grams_are_named(copied_store: Path) ->
          ("times", pa.int32())]
     )  # fmt: skip
     tables = [
-        (asked, {"occurrences/ptb-paper.parquet": occurrences}),
+        (
+            asked,
+            {
+                "occurrences/ptb-paper.parquet": occurrences,
+                "occurrences/ptb-raw-token.parquet": occurrences.slice(0, 0),
+                # The fifth row of the table is what scores call item 0.
+                "items/ptb-paper.parquet": pa.table(
+                    {"item": pa.array([7, 1, 2, 3, 0], pa.int32())}
+                ),
+            },
+        ),
         (
             hits,
             {
@@ -136,8 +146,15 @@ def test_items_of_benchmarks_that_share_n_grams_are_named(copied_store: Path) ->
         )  # fmt: skip
     [one] = ask(copied_store, urls=tuple(row["url"] for row in kept[:2])).builds
     [shared] = one.overlaps
-    assert (shared.benchmark, shared.items, shared.ngrams) == ("ptb-paper", (0, 1, 2, 4), 2)
+    assert (shared.benchmark, shared.items, shared.ngrams) == ("ptb-paper", (0, 1, 2, 7), 2)
     assert ask(copied_store, urls=(kept[3]["url"],)).builds[0].overlaps == ()
+    desk = Desk(store, None, lambda *_: None)
+    item = desk.ask("ptb#0")
+    assert isinstance(item, ScoreTrace)
+    [document] = item.overlaps
+    assert (document.url, document.ngrams) == (kept[0]["url"], 1)
+    assert document.link_id == kept[0]["link_id"].hex()
+    assert desk.ask("ptb").model_dump()["overlaps"] == ()
 
 
 def test_the_command_prints_a_tree_or_json(
