@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from infra.errors import StoreError
@@ -56,7 +57,7 @@ def trace_score(
         scores=tuple(lines),
         artifact=scores.label,
         items=tuple(_items(scores, item)) if item is not None else (),
-        overlaps=tuple(_overlaps(library, scores, build, item, limit)),
+        overlaps=tuple(_overlaps(library, scores, builds, item, limit)),
         benchmark=_named(scores, "benchmark"),
         model=scores.scored_model or ", ".join(_named(scores, "scored_model")),
         steps=_milestone_step(scores) or training.get("steps"),
@@ -156,15 +157,16 @@ def _made(build: Build) -> list[Made]:
 
 
 def _overlaps(
-    library: Library, scores: Known, build: Build | None, item: int | None, limit: int
+    library: Library, scores: Known, builds: Sequence[Build], item: int | None, limit: int
 ) -> list[SharedDocument]:
-    if item is None or build is None:
+    if item is None or not builds:
         return []
     # Only this question needs it.
     from infra.lineage_overlap import shared_documents
 
     benchmark = scores.manifest.identity.config["benchmark"]
-    return shared_documents(library, build, benchmark, item, limit)
+    found = [one for b in builds for one in shared_documents(library, b, benchmark, item, limit)]
+    return found[:limit] if limit else found
 
 
 def _items(scores: Known, item: int) -> list[dict[str, Any]]:
