@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows import stages
-from flows.models import ROLE
+from flows.models import MILESTONES, ROLE
 from flows.removal_list import listed_removals
 from flows.reproduce_inputs import (
     FOLDER,
@@ -154,12 +154,15 @@ def _plan(library: Library, scores: Known, finder: Finder) -> _Plan:
     cut = next((known for known in chain if known.label in scores.inputs("benchmark")), None)
     held_out = next(iter(cut.inputs("documents")), None) if cut else None
     below = {known.label for known in chain_of(library, library.known[model])} if model else set()
-    if model is not None and (held_out is None or held_out in below):
+    stages_made = [known.stage for known in chain if known.stage != stages.HUB.name]
+    is_one_build = len(set(stages_made)) == len(stages_made)  # a series has one a month
+    is_last = model == scores.scored_model  # and no milestone on the way to it
+    if model is not None and is_one_build and is_last and held_out in (None, *below):
         taken = [(known, why) for known in chain if (why := _why_taken(known)) is not None]
         again = [known for known in chain if _why_taken(known) is None]
         return _Plan(again, taken, model, None)
     root = library.store.root.absolute()
-    folder = str(root / model) if model else str(_outside_model(scores, finder))
+    folder = str(_milestone(root / model, scores) if model else _outside_model(scores, finder))
     held = ("--held-out", str(root / held_out)) if held_out else ()
     return _Plan([*([cut] if cut else []), scores], [], model or folder, (folder, *held))
 
@@ -177,6 +180,13 @@ def _why_taken(known: Known) -> str | None:
         f"it was crawled ({config['source']}) and the web may have changed since: the WARC files "
         "of then are replayed"
     )
+
+
+def _milestone(model: Path, scores: Known) -> Path:
+    """The folder that was scored: the model's, or that of a milestone in it."""
+    names = [Path(entry.name) for entry in scores.manifest.identity.inputs if entry.role == ROLE]
+    kept = [name for name in names if name.parts[0] == MILESTONES]
+    return model / kept[0].parent if kept else model
 
 
 def _outside_model(scores: Known, finder: Finder) -> Path:
@@ -235,6 +245,14 @@ def _name(by_stage: Mapping[str, Known]) -> str:
 def _notes(library: Library, plan: _Plan) -> Iterator[str]:
     if plan.scored is not None:
         yield f"the model {plan.model} is scored as it is: it is not trained again"
+    for known in plan.again:
+        if known.manifest.identity.packages:
+            versions = known.manifest.identity.packages.items()
+            named = ", ".join(f"{name} {version}" for name, version in versions)
+            yield (
+                f"{known.label} was remade beside an older one and is named by {named}: made again "
+                "in a new store it has another fingerprint, and so has what follows from it"
+            )
     by_stage = plan.by_stage()
     duplicates = by_stage.get(stages.DUPLICATES.name)
     for label in duplicates.inputs(f"{EARLIER}duplicates") if duplicates else ():

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from eval.files import benchmark_paths
 from flows import stages
+from flows.models import MILESTONES
 from infra.canonical import file_sha256
 from infra.errors import StoreError
 from infra.files import write_atomic
@@ -106,8 +107,13 @@ class Finder:
 
 
 def outside_of(known: Known) -> list[InputRecord]:
-    """What an artifact was made from that is no artifact."""
-    return [entry for entry in known.manifest.identity.inputs if entry.kind != "artifact"]
+    """What an artifact was made from that is no artifact, nor a part of one."""
+    entries = known.manifest.identity.inputs
+    return [
+        entry
+        for entry in entries
+        if entry.kind != "artifact" and not entry.name.startswith(f"{MILESTONES}/")
+    ]
 
 
 def gather_inputs(
@@ -199,7 +205,7 @@ def _benchmarks(inputs: Sequence[OutsideInput], scores: Known) -> str | None:
     paths = [Path(path) for path in _paths(inputs, "benchmark")]
     for folder in paths[0].absolute().parents[:3] if paths else ():
         found = benchmark_paths(scores.manifest.identity.config["benchmark"], folder)
-        if {path.absolute() for path in paths} <= {path.absolute() for path in found}:
+        if {path.absolute() for path in paths} & {path.absolute() for path in found}:
             return str(folder)
     return str(paths[0].absolute().parent) if paths else None
 

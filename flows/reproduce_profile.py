@@ -86,11 +86,26 @@ def profile_settings(
         if stage in chain:
             settings[section] = chain[stage].manifest.identity.config
     if stages.MODEL.name in chain:
-        config = chain[stages.MODEL.name].manifest.identity.config
-        ranks = config["ranks"]
-        settings |= {"model": config["network"], "train": config["training"]}
-        settings["runtime"] = {"ranks": ranks, **({"launcher": "direct"} if ranks == 1 else {})}
+        settings |= _training_settings(chain[stages.MODEL.name].manifest.identity.config)
     settings["eval"] = chain[stages.SCORES.name].manifest.identity.config["evaluation"]
+    return settings
+
+
+def _training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a profile that a model's identity is made of."""
+    ranks = config["ranks"]
+    device = {"device": config["device"]} if "device" in config else {}
+    launcher = {"launcher": "direct"} if ranks == 1 else {}
+    settings = {
+        "model": config["network"],
+        "train": config["training"],
+        "runtime": {"ranks": ranks, **launcher, **device},
+    }
+    if "milestones" in config:
+        kept = config["milestones"]
+        settings["checkpoints"] = {"milestones": kept["steps"], "keep_milestones": kept["as"]}
+    if "zero_shot" in config:
+        settings["zero_shot"] = config["zero_shot"]
     return settings
 
 
@@ -120,7 +135,7 @@ def profile_toml(settings: Mapping[str, Any], commit: str | None) -> str:
 def _differing(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> Iterator[str]:
     """Names of settings of the stages that are not what they were."""
     for section, values in wanted.items():
-        if isinstance(values, dict) and section not in ("inputs", "runtime"):
+        if isinstance(values, dict) and section not in ("inputs", "runtime", "checkpoints"):
             for name in {*values, *(got[section] or {})}:
                 if values.get(name) != (got[section] or {}).get(name):
                     yield f"{section}.{name}"

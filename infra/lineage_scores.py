@@ -159,14 +159,14 @@ def _made(build: Build) -> list[Made]:
 def _overlaps(
     library: Library, scores: Known, builds: Sequence[Build], item: int | None, limit: int
 ) -> list[SharedDocument]:
-    if item is None:
+    if item is None or not builds:
         return []
     # Only this question needs it.
     from infra.lineage_overlap import shared_documents
 
     benchmark = scores.manifest.identity.config["benchmark"]
-    found = [shared_documents(library, build, benchmark, item, limit) for build in builds]
-    return [document for documents in found for document in documents][: limit or None]
+    found = [one for b in builds for one in shared_documents(library, b, benchmark, item, limit)]
+    return found[:limit] if limit else found
 
 
 def _items(scores: Known, item: int) -> list[dict[str, Any]]:
