@@ -77,6 +77,33 @@ _SHIPPED = tuple(
     for column in tables.DOCUMENTS.names
 )
 
+_LINKS = TableLineage(
+    {
+        **_same("submissions", "submissions", "link_id", "url", "host", "domain"),
+        **_made(
+            "submissions", "submissions", "karma", "the highest, or the sum",
+            "karma", kind="AGGREGATION",
+        ),
+        **_made(
+            "submissions", "submissions", "created_utc", "the earliest",
+            "first_created_utc", kind="AGGREGATION",
+        ),
+        **_made(
+            "submissions", "submissions", "id subreddit karma created_utc", "listed",
+            "submissions", kind="AGGREGATION",
+        ),
+    },
+    _deciding("submissions", "submissions", "karma", "FILTER", "enough karma"),
+)  # fmt: skip
+_KNOWN = TableLineage(
+    {
+        **_LINKS.columns,
+        **_made("earlier_captures", "captures", "link_id", "which artifact has it", "month"),
+        **_same("earlier_captures", "captures", "outcome", "captured_at"),
+    },
+    (*_LINKS.whole, *_deciding("earlier_captures", "captures", "link_id", "JOIN", "known links")),
+)
+
 COLUMNS: Mapping[tuple[str, str], TableLineage] = {
     ("submissions", "submissions"): TableLineage(
         {
@@ -89,24 +116,8 @@ COLUMNS: Mapping[tuple[str, str], TableLineage] = {
         },
         _deciding("dump", "", "url is_self", "FILTER", "rules on rows and URLs"),
     ),
-    ("links", "links"): TableLineage(
-        {
-            **_same("submissions", "submissions", "link_id", "url", "host", "domain"),
-            **_made(
-                "submissions", "submissions", "karma", "the highest, or the sum",
-                "karma", kind="AGGREGATION",
-            ),
-            **_made(
-                "submissions", "submissions", "created_utc", "the earliest",
-                "first_created_utc", kind="AGGREGATION",
-            ),
-            **_made(
-                "submissions", "submissions", "id subreddit karma created_utc", "listed",
-                "submissions", kind="AGGREGATION",
-            ),
-        },
-        _deciding("submissions", "submissions", "karma", "FILTER", "enough karma"),
-    ),
+    ("links", "links"): _LINKS,
+    ("links", "known"): _KNOWN,
     ("captures", "captures"): TableLineage(
         {
             **_same("links", "links", "link_id"),
@@ -192,6 +203,18 @@ COLUMNS: Mapping[tuple[str, str], TableLineage] = {
                     for split in ("train", "validation")
                 ),
             ),
+        }
+    ),
+    ("series", "spans"): TableLineage(
+        {
+            **_same("shards", "spans", *(n for n in tables.SPANS.names if n != "shard")),
+            **_made("shards", "spans", "shard", "named with its month", "shard"),
+        }
+    ),
+    ("series", "data"): TableLineage(
+        {
+            column: tuple(source for source in _SHIPPED if source.column == column)
+            for column in tables.DOCUMENTS.names
         }
     ),
 }  # fmt: skip

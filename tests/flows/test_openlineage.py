@@ -27,7 +27,9 @@ from webtext import tables
 SCHEMAS = {
     ("submissions", "submissions"): tables.SUBMISSIONS,
     ("links", "links"): tables.LINKS,
+    ("links", "known"): tables.KNOWN,
     ("captures", "captures"): tables.CAPTURES,
+    ("earlier_captures", "captures"): tables.CAPTURES,
     ("pages", "pages"): tables.PAGES,
     ("documents", "documents"): tables.DOCUMENTS,
     ("documents", "rejected"): tables.REJECTED,
@@ -38,6 +40,8 @@ SCHEMAS = {
     ("corpus", "validation"): tables.DOCUMENTS,
     ("dataset", "data"): tables.DOCUMENTS,
     ("shards", "spans"): tables.SPANS,
+    ("series", "spans"): tables.SPANS,
+    ("series", "data"): tables.DOCUMENTS,
 }
 
 
