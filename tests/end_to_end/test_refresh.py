@@ -322,10 +322,12 @@ def test_a_model_of_the_series_is_traced_to_both_months(grown: Grown, copied: Pa
 
 
 def test_a_known_links_later_submission_is_traced_to_its_capture(grown: Grown) -> None:
-    found = webtext("trace", "t3_z0", "--json", "--store", grown.store)
+    known = next(rows(one_of(grown.store, "links", "2017-10").path, "known"))
+    post = f"t3_{known['submissions'][0]['id']}"
+    found = webtext("trace", post, "--json", "--store", grown.store)
     told = json.loads(found.out)
     assert told["build"]["captures"].startswith("captures/tiny-2017-09")
-    only = webtext("trace", "t3_z0", "--json", "--store", grown.store, "--run",
+    only = webtext("trace", post, "--json", "--store", grown.store, "--run",
                    one_of(grown.store, "shards", "2017-10").label)  # fmt: skip
     dropped = json.loads(only.out)["dropped"]
     assert dropped["reason"] == "known_link"
