@@ -118,6 +118,7 @@ def recipe_of(
     Raises:
         StoreError: what it was made from is gone, or was made by other code.
     """
+    _refuse_series(library, scores)
     finder = Finder(library.store, folders)
     plan = _plan(library, scores, finder)
     inputs = gather_inputs(finder, plan.again, [known for known, _ in plan.taken])
@@ -145,6 +146,23 @@ def recipe_of(
         made_with=made,
         notes=tuple(_notes(library, plan)),
     )
+
+
+def _refuse_series(library: Library, scores: Known) -> None:
+    """See that one profile tells all that a score was made from: a series has one for each month.
+
+    Raises:
+        StoreError: it does not.
+    """
+    models = [library.known[label] for label in scores.inputs(ROLE) if label in library.known]
+    series = next(filter(None, map(library.series_of, models)), None)
+    if series is not None:
+        raise StoreError(
+            f"{scores.label} stands on {series.label}, the months "
+            f"{', '.join(series.manifest.identity.config['months'])}, which no single profile "
+            "makes; give their dumps to `webtext refresh` in another store, train on `series`, and "
+            "score that"
+        )
 
 
 def _plan(library: Library, scores: Known, finder: Finder) -> _Plan:

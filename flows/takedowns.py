@@ -10,9 +10,10 @@ from flows import stages
 from flows.removal_list import listed_removals
 from flows.removed import named_by_partition
 from flows.trace_order import TrainingOrder
-from infra.lineage import input_of
+from infra.lineage import artifact_of, input_of
 from infra.lineage_answers import Span, plain
 from infra.lineage_build import Known
+from infra.lineage_series import name_in_series
 from infra.lineage_steps import read_spans
 from infra.lineage_tables import find_rows
 from infra.store import Artifact, Store
@@ -48,7 +49,7 @@ def takedowns_of(store: Store, model: Artifact) -> tuple[Takedown, ...]:
     if not removals:
         return ()
     shards = input_of(store, model, stages.SHARDS.name)
-    corpus = input_of(store, shards, stages.CORPUS.name)
+    months = _months(store, shards)
     groups: dict[tuple[str, str], list[Removal]] = {}
     for removal in removals:
         groups.setdefault((removal.date, removal.reason), []).append(removal)
@@ -56,13 +57,14 @@ def takedowns_of(store: Store, model: Artifact) -> tuple[Takedown, ...]:
     found, counted = [], set[bytes]()
     for (date, reason), group in groups.items():
         chosen = [
-            (partition, key)
+            (month, partition, key)
+            for month, corpus in enumerate(months)
             for partition, key, _url in named_by_partition(corpus.path / "train", group)
             if key not in counted
         ]
-        counted.update(key for _partition, key in chosen)
+        counted.update(key for _month, _partition, key in chosen)
         if chosen:
-            spans = list(_spans(_known(shards), chosen))
+            spans = list(_spans(shards, chosen))
             reading = read_spans(order, spans)
             found.append(
                 Takedown(
@@ -77,12 +79,21 @@ def takedowns_of(store: Store, model: Artifact) -> tuple[Takedown, ...]:
     return tuple(found)
 
 
-def _spans(shards: Known, chosen: list[tuple[int, bytes]]) -> Iterator[Span]:
-    by_partition: dict[int, list[bytes]] = {}
-    for partition, key in chosen:
-        by_partition.setdefault(partition, []).append(key)
-    for partition, keys in by_partition.items():
-        for row in find_rows(shards.part("spans", partition), "link_id", keys):
+def _months(store: Store, shards: Artifact) -> list[Artifact]:
+    """The corpora that shards, or the months of a series, were made from, in their order."""
+    inputs = shards.identity.inputs
+    return [artifact_of(store, one) for one in inputs if one.role == stages.CORPUS.name]
+
+
+def _spans(shards: Artifact, chosen: list[tuple[int, int, bytes]]) -> Iterator[Span]:
+    by_table: dict[str, list[bytes]] = {}
+    for month, partition, key in chosen:
+        name = f"spans/part-{partition:05d}.parquet"
+        if shards.stage == stages.SERIES.name:
+            name = name_in_series(month, name)
+        by_table.setdefault(name, []).append(key)
+    for name, keys in by_table.items():
+        for row in find_rows(shards.path / name, "link_id", keys):
             yield Span(**{name: plain(value) for name, value in row.items()})
 
 

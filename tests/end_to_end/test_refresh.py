@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from flows.removal_list import append_removals
+from flows.takedowns import takedowns_of
 from infra.lineage_series import is_name_in_series
 from infra.store import Artifact, Store
 from model.sequences import Shards
@@ -31,6 +33,7 @@ from tests.end_to_end.conftest import (
     webtext,
 )
 from tests.end_to_end.two_months import TwoMonths, build_two_months
+from webtext.removals import make_removal
 
 pytestmark = pytest.mark.slow
 MONTH_STAGES = (
@@ -308,13 +311,23 @@ def test_a_model_of_the_series_is_traced_to_both_months(grown: Grown, copied: Pa
     assert told["span"]["link_id"] == told["document"]["link"]["link_id"]
     tokens = np.load(series.path / "train" / "shard-00100000-000.npy").reshape(-1)
     assert tokens[told["span"]["start"] + told["span"]["length"] - 1] == 50256
+    removals, tokens_of = [], 0
+    for month in ("09", "10"):
+        row = next(rows(one_of(copied, "corpus", f"2017-{month}").path, "train"))
+        removals.append(make_removal(row["url"], "url", date="2026-01-01", reason="asked"))
+        tokens_of += row["tokens"] + 1
+    append_removals(copied, removals)
+    (takedown,) = takedowns_of(Store(copied), model)
+    assert (takedown.documents, takedown.tokens) == (2, tokens_of)
 
 
 def test_a_known_links_later_submission_is_traced_to_its_capture(grown: Grown) -> None:
-    found = webtext("trace", "t3_z0", "--json", "--store", grown.store)
+    known = next(rows(one_of(grown.store, "links", "2017-10").path, "known"))
+    post = f"t3_{known['submissions'][0]['id']}"
+    found = webtext("trace", post, "--json", "--store", grown.store)
     told = json.loads(found.out)
     assert told["build"]["captures"].startswith("captures/tiny-2017-09")
-    only = webtext("trace", "t3_z0", "--json", "--store", grown.store, "--run",
+    only = webtext("trace", post, "--json", "--store", grown.store, "--run",
                    one_of(grown.store, "shards", "2017-10").label)  # fmt: skip
     dropped = json.loads(only.out)["dropped"]
     assert dropped["reason"] == "known_link"
