@@ -21,6 +21,7 @@ from flows.cli_eval import print_made_scores, register_eval
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
 from flows.cli_options import (
+    UNWATCHED,
     BenchmarksOption,
     DebugOption,
     JsonOption,
@@ -29,6 +30,7 @@ from flows.cli_options import (
     SetOption,
     StoreOption,
     StoreRequired,
+    WatchOptions,
     WorkersOption,
     in_flow,
     settings_of,
@@ -74,11 +76,12 @@ def run(
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
+    watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001  read by `main`
 ) -> None:
     """Run the whole pipeline: submissions to a trained model, its scores and its card."""
     inputs = {**sources.inputs(), "benchmarks": benchmarks}
-    options = Options(profile, (*set_, *sources.assignments()), store, workers, inputs)
+    options = Options(profile, (*set_, *sources.assignments()), store, workers, inputs, watch)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.pipeline import pipeline
@@ -102,11 +105,12 @@ def corpus(
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
+    watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Make the corpus alone: submissions to shards of tokens."""
     assignments = (*set_, *sources.assignments())
-    options = Options(profile, assignments, store, workers, sources.inputs())
+    options = Options(profile, assignments, store, workers, sources.inputs(), watch)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.corpus import corpus as corpus_flow
@@ -126,6 +130,7 @@ def train(
     store: StoreOption = None,
     workers: WorkersOption = None,
     set_: SetOption = (),
+    watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Train the profile's model on shards that are in the store.
@@ -133,7 +138,8 @@ def train(
     Args:
         shards: the shards artifact, for example shards/laptop-3f9c2a7b10de or its first letters.
     """
-    options = Options(profile, set_, store, workers, {"benchmarks": benchmarks})
+    inputs = {"benchmarks": benchmarks}
+    options = Options(profile, set_, store, workers, inputs, watch)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.train import train as train_flow

@@ -46,6 +46,38 @@ StoreRequired = Annotated[
 JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """Who listens to a run beside the terminal."""
+
+    log_json: Annotated[
+        Path | None,
+        Parameter(name="--log-json", help="Append each event to this file as a line of JSON."),
+    ] = None
+    metrics_port: Annotated[
+        int | None,
+        Parameter(
+            name="--metrics-port",
+            help="Serve figures in Prometheus' form on this port of loopback; 0 takes a free one.",
+        ),
+    ] = None
+    metrics_file: Annotated[
+        Path | None,
+        Parameter(
+            name="--metrics-file",
+            help="Keep the same figures in this file, for the node exporter's textfile collector.",
+        ),
+    ] = None
+
+    def runtime(self) -> dict[str, Any]:
+        """What is given, by the names of the profile's `runtime`."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+UNWATCHED = WatchOptions()
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says of a run: a profile, and what to change in it."""
@@ -55,24 +87,26 @@ class Options:
     store: Path | None
     workers: int | None
     inputs: dict[str, Any]
+    watch: WatchOptions = UNWATCHED
 
 
 def settings_of(options: Options) -> Profile:
     """The profile with what the command line changes."""
-    from flows.inputs import Inputs, choose_source
+    from flows.inputs import choose_source, parse_inputs
     from flows.profile import load_profile
 
     settings = load_profile(options.profile, options.assignments)
     given = {name: value for name, value in options.inputs.items() if value}
-    merged = Inputs.model_validate({**settings.inputs.model_dump(), **given})
+    merged = parse_inputs({**settings.inputs.model_dump(), **given})
     merged.check()
     crawl = settings.crawl
     if not any(name.startswith("crawl.source") for name in options.assignments):
-        source = choose_source(crawl.source, Inputs.model_validate(given))
+        source = choose_source(crawl.source, parse_inputs(given))
         crawl = crawl.model_copy(update={"source": source})
     changes = {"store": options.store, "workers": options.workers}
     runtime = settings.runtime.model_copy(
         update={name: value for name, value in changes.items() if value is not None}
+        | options.watch.runtime()
     )
     return settings.model_copy(update={"inputs": merged, "runtime": runtime, "crawl": crawl})
 

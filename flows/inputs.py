@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from infra.errors import StoreError
+from infra.errors import ProfileError, StoreError
+from infra.secrets import require_no_password
 from webtext.cdx import is_address
 from webtext.cdx_files import CLUSTER_NAME
 from webtext.hub import is_hub_reference
@@ -17,7 +19,9 @@ from webtext.hub import is_hub_reference
 class Inputs(BaseModel):
     """What comes from outside."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     submissions: tuple[Path, ...] = ()
     """Dumps of submissions in Pushshift's or Arctic Shift's format: files, or patterns such as
@@ -48,6 +52,15 @@ class Inputs(BaseModel):
     make the same: captures of the live web, above all, which nobody can make again."""
     removals: Path | None = None
     """A list of removals to obey in place of the store's own: that of an earlier run."""
+
+    @field_validator("gateway", "cdx", "cdx_records", "documents")
+    @classmethod
+    def _hold_no_password(
+        cls, value: str | tuple[str, ...] | None, info: ValidationInfo
+    ) -> str | tuple[str, ...] | None:
+        for address in [value] if isinstance(value, str) else value or ():
+            require_no_password(f"inputs.{info.field_name}", address)
+        return value
 
     def dumps(self) -> list[Path]:
         """The dumps, patterns replaced by what they match; each file once."""
@@ -128,6 +141,19 @@ def _expand(given: Iterable[Path], role: str) -> list[Path]:
         for match in matches:
             found.setdefault(match.resolve(), match)
     return list(found.values())
+
+
+def parse_inputs(given: Mapping[str, Any]) -> Inputs:
+    """Inputs from the command line's values.
+
+    Raises:
+        ProfileError: one cannot be used; the message does not repeat what may be secret.
+    """
+    try:
+        return Inputs.model_validate(given)
+    except ValidationError as error:
+        told = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+        raise ProfileError("; ".join(told)) from None
 
 
 def choose_source(configured: str, given: Inputs) -> str:

@@ -157,7 +157,7 @@ def training_stage(profile: Profile, figures: Figures, held_out_tokens: float) -
     flops, start = figures["flops"], figures["training_start_s"]
     busy = step_operations(network, 1) * (tokens + validated / 3) / flops.value
     logits = training.micro_batch * network.context * network.padded_vocabulary * 4
-    kept = profile.checkpoints.keep_last + len(profile.checkpoints.milestones)
+    kept = kept_checkpoints(profile)
     parameters, ranks = network.parameters, profile.runtime.ranks
     return StageEstimate(
         stage="model",
@@ -178,6 +178,17 @@ def training_stage(profile: Profile, figures: Figures, held_out_tokens: float) -
             "rows": "the profile's steps",
         },
     )
+
+
+def kept_checkpoints(profile: Profile) -> int:
+    """Checkpoints that lie on the disk while a profile trains."""
+    return profile.checkpoints.keep_last + len(profile.checkpoints.milestones)
+
+
+def training_disk_bytes(profile: Profile) -> float:
+    """What training writes: the weights, and besides them its checkpoints and the next one."""
+    kept = kept_checkpoints(profile) + 1
+    return profile.model.parameters * (4 + _CHECKPOINT_BYTES * kept) + _VOCABULARY_BYTES
 
 
 class _Planner:

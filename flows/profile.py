@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from eval.bias import BiasConfig
 from eval.demo_benchmarks import DemoBenchmarksConfig
@@ -24,6 +31,7 @@ from flows.overlap_config import OverlapConfig
 from flows.zero_shot import ZeroShotConfig
 from infra.errors import ProfileError
 from infra.profiles import override, read_profile
+from infra.secrets import require_no_password
 from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
 from model.device import WantedDevice
 from model.launch import Launcher
@@ -41,7 +49,9 @@ from webtext.submission_rules import SubmissionsConfig
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class Runtime(_Section):
@@ -75,6 +85,30 @@ class Runtime(_Section):
     device: WantedDevice = "auto"
     """What trains and scores: `cpu`, `cuda`, or `auto` for a GPU where torch sees one. It is part
     of a model's identity, since another device gives other last bits."""
+    disk_floor_gib: float = Field(default=0.5, ge=0)
+    """Room that stays free on the store's disk: a stage that is not expected to leave it is not
+    begun, and a run is stopped, to go on later, when less is left. 0 for no floor."""
+    log_json: Path | None = None
+    """File to which each event and message is appended as a line of JSON."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port on loopback at which the run's figures are served in Prometheus' form; 0 takes one."""
+    metrics_file: Path | None = None
+    """File that is rewritten with the same figures, for the node exporter's textfile collector."""
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """Prefect secret blocks by the environment variable that gets what they hold, for settings
+    that say `${NAME}`."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a log or metrics are asked for."""
+        asked = (self.log_json, self.metrics_port, self.metrics_file)
+        return any(each is not None for each in asked)
+
+    @field_validator("openlineage_url")
+    @classmethod
+    def _hold_no_password(cls, value: str | None) -> str | None:
+        require_no_password("runtime.openlineage_url", value or "")
+        return value
 
 
 _PARTITIONED = ("submissions", "links", "rows")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -25,6 +25,8 @@ from rich.progress import (
 
 _LOG = logging.getLogger("webtext.progress")
 _PLAIN_EVERY_S = 10.0
+_UNSEEN = ("outcome_", "queue_")
+"""How facts begin that are for logs and metrics, too many for a line."""
 
 
 class Reporter(Protocol):
@@ -44,6 +46,9 @@ class Reporter(Protocol):
     def finished(self, stage: str, label: str, how: str, seconds: float, summary: str) -> None:
         """A stage's artifact is there, `made` or `reused`."""
 
+    def counted(self, stage: str, counts: Mapping[str, Any]) -> None:
+        """What a finished stage counted: rows in and out, losses by reason."""
+
     def waiting(self, stage: str, message: str) -> None:
         """A stage waits for something outside this run."""
 
@@ -62,6 +67,7 @@ class StageState:
         self._done: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._total: dict[str, int | None] = {}
+        self._facts: dict[str, dict[str, float]] = {}
 
     def update(self, part: str, done: int, total: int | None, facts: dict[str, float]) -> None:
         """Take in what a part reported."""
@@ -69,6 +75,7 @@ class StageState:
         self._before.setdefault(part, done)
         self._done[part] = done
         self._total[part] = total
+        self._facts[part] = facts
         self.facts = facts
 
     @property
@@ -86,12 +93,32 @@ class StageState:
         ]
         return sum(shares) / max(self.parts, 1)
 
+    def greatest(self, fact: str) -> float | None:
+        """The greatest value that any part last gave for a fact."""
+        values = [facts[fact] for facts in list(self._facts.values()) if fact in facts]
+        return max(values, default=None)
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the stage began."""
+        seconds = max(time.monotonic() - self.began, 1e-3)
+        return (self.done - sum(self._before.values())) / seconds
+
+    def sums(self, prefix: str) -> dict[str, float]:
+        """The facts whose names begin with `prefix`, without it, summed over the parts."""
+        sums: dict[str, float] = {}
+        for facts in list(self._facts.values()):
+            for name, value in facts.items():
+                if name.startswith(prefix):
+                    key = name.removeprefix(prefix)
+                    sums[key] = sums.get(key, 0.0) + value
+        return sums
+
     def text(self) -> str:
         """For example `812 pages, 43/s, loss 6.21`."""
-        seconds = max(time.monotonic() - self.began, 1e-3)
-        rate = (self.done - sum(self._before.values())) / seconds
-        pieces = [f"{self.done:,} {self.unit}", f"{rate:,.1f}/s"]
-        pieces += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.facts.items()]
+        shown = {name: value for name, value in self.facts.items() if not name.startswith(_UNSEEN)}
+        pieces = [f"{self.done:,} {self.unit}", f"{self.rate:,.1f}/s"]
+        pieces += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items()]
         return ", ".join(pieces)
 
 
@@ -150,6 +177,9 @@ class TerminalReporter:
                 f"{mark} {stage:<12} {took}  {summary}  [dim]{label}[/]", highlight=False
             )
 
+    def counted(self, stage: str, counts: Mapping[str, Any]) -> None:
+        """The line says it already."""
+
     def waiting(self, stage: str, message: str) -> None:
         """Say what is waited for."""
         self._console.print(f"[yellow]…[/] {stage:<12} {message}", highlight=False)
@@ -196,6 +226,9 @@ class LogReporter:
     def finished(self, stage: str, label: str, how: str, seconds: float, summary: str) -> None:
         """Log the artifact."""
         _LOG.info("%s: %s %s in %.1f s: %s", stage, how, label, seconds, summary)
+
+    def counted(self, stage: str, counts: Mapping[str, Any]) -> None:
+        """The line says it already."""
 
     def waiting(self, stage: str, message: str) -> None:
         """Log what is waited for."""

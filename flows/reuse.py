@@ -7,7 +7,7 @@ known in a moment. The run is recorded as any other, with everything reused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from flows import stages
@@ -57,6 +57,9 @@ class _Later:
     def finished(self, stage: str, label: str, how: str, seconds: float, summary: str) -> None:
         """Keep the line."""
         self.lines.append((stage, label, how, seconds, summary))
+
+    def counted(self, stage: str, counts: Mapping[str, Any]) -> None:
+        """The line says it already."""
 
     def waiting(self, stage: str, message: str) -> None:
         """Nothing is waited for."""

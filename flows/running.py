@@ -57,7 +57,7 @@ def run_flow(
             server.begin()
         profile = load()
         Store(store).prepare()
-        if server is not None and shortcut is not None:
+        if server is not None and shortcut is not None and not profile.runtime.is_watched:
             there = shortcut(profile, lambda: TerminalReporter(console))
             if there is not None:
                 return profile, there

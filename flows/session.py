@@ -12,15 +12,20 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from flows.cross_links import flow_run_id, publish_artifacts, tag_flow_run
 from flows.openlineage import LineageEvents, server_url
 from flows.profile import Profile, Runtime
 from flows.progress import LogReporter, Reporter
+from flows.watchers import Watchers
+from infra.call import GIB
 from infra.children import Children
+from infra.disk import watching
 from infra.environment import utc_now
-from infra.errors import GateClosed, Stopped
+from infra.errors import DiskLow, GateClosed, ProfileError, Stopped
 from infra.runs import Mark, Run, Use, new_run, write_run
+from infra.secrets import know, mask, reveal
 from infra.store import Artifact, Store
 from model.device import Device, choose_device
 
@@ -41,6 +46,8 @@ class Session:
     events: LineageEvents
     reuse_only: bool = False
     """Whether the session only looks: what is not there raises `WorkToDo` instead of being made."""
+    stopped_because: str | None = None
+    """Why the run stopped itself, e.g. for want of disk space."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -56,6 +63,16 @@ class Session:
             SettingsError: a GPU is asked for and there is none.
         """
         return choose_device(self.runtime.device)
+
+    @property
+    def disk_floor_bytes(self) -> int:
+        """Bytes that stay free on the store's disk."""
+        return int(self.runtime.disk_floor_gib * GIB)
+
+    def stop(self, reason: str) -> None:
+        """Have the run stop itself: its children end, what they finished is kept."""
+        self.stopped_because = reason
+        self.children.stop()
 
     def record_use(self, artifact: Artifact, how: str, seconds: float) -> None:
         """Write down that the run made or reused an artifact."""
@@ -109,24 +126,31 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
         tag_flow_run(outer.run)
         yield outer
         return
+    know(profile.model_dump(mode="json", exclude={"runtime": {"secrets"}}))
     store = Store(profile.runtime.store)
     store.prepare()
     run = new_run(flow, profile.name, os.getpid())
     run.prefect_flow_run_id = flow_run_id()
+    _load_secrets(profile.runtime)
+    watchers = Watchers(profile.runtime, run, store.root)
     children = Children(store.root / "logs" / run.run_id)
-    events = LineageEvents(store, run, server_url(profile.runtime.openlineage_url))
-    opened = Session(profile, store, run, _reporter.get() or LogReporter(), children, events)
+    events = LineageEvents(store, run, reveal(server_url(profile.runtime.openlineage_url)))
+    reporter = watchers.with_reporter(_reporter.get() or LogReporter())
+    opened = Session(profile, store, run, reporter, children, events)
     write_run(store.root, run)
     events.run_started()
     tag_flow_run(run)
     token = _current.set(opened)
     _by_run[run.run_id] = opened
     try:
-        yield opened
+        with watching(store.root, opened.disk_floor_bytes, opened.stop):
+            yield opened
         run.state = "finished"
     except BaseException as error:
         run.state = "stopped" if _was_stopped(error) else "failed"
-        run.message = str(error) or type(error).__name__
+        run.message = mask(opened.stopped_because or str(error) or type(error).__name__)
+        if opened.stopped_because is not None and isinstance(error, Exception):
+            raise DiskLow(opened.stopped_because) from None
         raise
     finally:
         opened.children.stop()
@@ -137,6 +161,7 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
         events.run_ended()
         events.close()
         publish_artifacts(run)
+        watchers.close()
 
 
 def session_of(run_id: str) -> Session | None:
@@ -154,3 +179,24 @@ def stop_all() -> bool:
 def _was_stopped(error: BaseException) -> bool:
     # What is no Exception came from outside: Ctrl-C, or Prefect's signal that the run is cancelled.
     return isinstance(error, Stopped | GateClosed) or not isinstance(error, Exception)
+
+
+def _load_secrets(runtime: Runtime) -> None:
+    """Put what Prefect's secret blocks hold into the environment, which child processes inherit.
+
+    Raises:
+        ProfileError: there is no such block.
+    """
+    for name, block in runtime.secrets.items():
+        if name not in os.environ:
+            from prefect.blocks.system import Secret
+
+            try:
+                secret: Any = Secret.load(block)
+                os.environ[name] = str(secret.get())
+            except ValueError as error:
+                raise ProfileError(
+                    f"Prefect has no secret block {block!r} for {name}; make one on its pages "
+                    f"(Blocks), or set {name} in the environment"
+                ) from error
+    know([f"${{{name}}}" for name in runtime.secrets])

@@ -20,14 +20,17 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
+from flows.disk_guard import expected_bytes
 from flows.funnel import publish_counts
 from flows.gates import check_gates
+from flows.json_log import name_part
 from flows.progress import summarise
 from flows.session import Session, session_of
 from flows.stages import Stage
 from flows.versions import settle
 from infra.call import GIB, Call, PartRecord
 from infra.children import Children
+from infra.disk import require_room
 from infra.environment import installed, other_versions, utc_now
 from infra.errors import ChildDied, LeaseHeld
 from infra.lease import read_holder
@@ -95,6 +98,7 @@ def whole() -> list[Part]:
 )
 def run_part(spec: PartSpec) -> dict[str, Any]:
     """Run one part in a child process and move its files into the artifact."""
+    name_part(spec.title, spec.part)
     session = session_of(spec.run_id)
     children = session.children if session else Children(spec.work / "logs")
 
@@ -176,6 +180,7 @@ def make(
     counts = artifact.manifest().counts
     summary = summarise(counts, stage.rows)
     session.reporter.finished(title, artifact.label, how, seconds, summary)
+    session.reporter.counted(title, counts)
     if how == "made":
         publish_counts(stage, artifact.label, counts)
     check_gates(session, artifact)
@@ -203,6 +208,7 @@ def _make(
     if not mixing:
         _discard_others(stage, artifact, parts)
     lent = _lend(artifact, parts, keys, () if mixing else stage.packages)
+    _require_room(session, stage, title, artifact, inputs)
     specs = []
     for part in parts:
         if finished_part(artifact.path, artifact.work, part.name) is not None:
@@ -213,10 +219,19 @@ def _make(
     if run is not None:
         for spec in specs:
             run(spec)
+            session.reporter.part_finished(title, spec.part)
     else:
         _run_parts(session, stage, title, specs)
     _finish(session, stage, artifact, parts, keys, lent, started_at, began)
     return "made"
+
+
+def _require_room(
+    session: Session, stage: Stage, title: str, artifact: Artifact, inputs: Inputs
+) -> None:
+    if session.disk_floor_bytes:
+        expected, source = expected_bytes(session, stage, artifact, inputs)
+        require_room(session.store.root, title, expected, source, session.disk_floor_bytes)
 
 
 def _part_keys(

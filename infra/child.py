@@ -35,6 +35,7 @@ from infra.errors import explain_os_error
 from infra.files import files_below
 from infra.orphans import die_with_parent
 from infra.parts import describe_file
+from infra.secrets import mask, reveal
 
 _PROGRESS_EVERY_S = 0.2
 
@@ -75,7 +76,7 @@ def _serve(call: Call, answers: IO[str]) -> PartRecord:
     began, began_cpu = time.monotonic(), time.process_time()
     function = _resolve(call.function)
     result = function(
-        **_validated(function, call.arguments),
+        **_validated(function, _revealed(call.arguments)),
         destination=call.scratch,
         progress=_reporter(answers),
     )
@@ -90,6 +91,11 @@ def _serve(call: Call, answers: IO[str]) -> PartRecord:
         cpu_seconds=cpu_seconds,
         peak_memory_bytes=peak,
     )
+
+
+def _revealed(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with secrets put in; the config is part of an identity and holds none."""
+    return {name: value if name == "config" else reveal(value) for name, value in arguments.items()}
 
 
 def _resolve(function: str) -> Callable[..., Any]:
@@ -120,21 +126,26 @@ def _reporter(answers: IO[str]) -> Callable[..., None]:
 
 
 def _error_event(error: Exception, call: Call) -> dict[str, Any]:
+    kind, message = _explanation(error, call)
     trace = "".join(traceback.format_exception(error))
+    return {"event": "error", "kind": kind, "message": mask(message), "trace": mask(trace)}
+
+
+def _explanation(error: Exception, call: Call) -> tuple[str, str]:
+    """Whether a user can mend it, and what to tell."""
     told = explain_os_error(error, call.scratch) if isinstance(error, OSError) else None
     if told is not None:
-        return {"event": "error", "kind": "user", "message": told, "trace": trace}
+        return "user", told
     if isinstance(error, MemoryError):
         limit = call.memory_bytes / GIB
-        message = (
+        return "user", (
             f"{call.function} needs more than {limit:.1f} GiB of memory; "
             "raise runtime.memory_gib, or use more partitions"
         )
-        return {"event": "error", "kind": "user", "message": message, "trace": trace}
     # A room declares the errors that a user can mend in its `errors` module.
-    kind = "user" if type(error).__module__.endswith(".errors") else "bug"
-    message = str(error) if kind == "user" else f"{type(error).__name__}: {error}"
-    return {"event": "error", "kind": kind, "message": message, "trace": trace}
+    if type(error).__module__.endswith(".errors"):
+        return "user", str(error)
+    return "bug", f"{type(error).__name__}: {error}"
 
 
 def _answer(answers: IO[str], event: dict[str, Any]) -> None:

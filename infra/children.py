@@ -22,11 +22,13 @@ from typing import Any
 
 from infra.call import Call, PartRecord
 from infra.errors import ChildDied, StageFailed, Stopped
+from infra.secrets import mask
 
 OnProgress = Callable[[int, int | None, dict[str, float]], None]
 
 _GRACE_S = 10.0
 _LOG_TAIL_BYTES = 4000
+_LOG_MASK_BYTES = 64 << 20
 
 
 class Worker:
@@ -44,8 +46,7 @@ class Worker:
             self.process.stdin.close()
         end_group(self.process)
         self.process.stdout.close()
-        if self.log.is_file() and not self.log.stat().st_size:
-            self.log.unlink()
+        _tidy_log(self.log)
 
 
 class Children:
@@ -230,7 +231,20 @@ def log_tail(log: Path) -> str:
         content = log.read_bytes()
     except OSError:
         return ""
-    return content[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
+    return mask(content[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip())
+
+
+def _tidy_log(log: Path) -> None:
+    """Remove a log that is empty, and hide the secrets that a library may have written to it."""
+    if not log.is_file():
+        return
+    size = log.stat().st_size
+    if not size:
+        log.unlink()
+    elif size <= _LOG_MASK_BYTES:
+        text = log.read_bytes().decode("utf-8", "surrogateescape")
+        if (masked := mask(text)) != text:
+            log.write_bytes(masked.encode("utf-8", "surrogateescape"))
 
 
 def _obituary(call: Call, code: int, late: bool, log: Path) -> str:

@@ -8,6 +8,7 @@ InfraError              anything a user can mend; its message says what, where a
 ├── LeaseHeld           another live run writes this artifact
 ├── ProfileError        a profile is missing, is not TOML or holds an unknown key
 ├── GateClosed          a stage's figures are not what the profile expects; what was made is kept
+├── DiskLow             the store's disk has not enough room for what is to come
 ├── StageFailed         a stage refused its input; the message is the stage's own
 └── ChildDied           a child process was killed, ran out of memory or time (transient)
 
@@ -47,6 +48,10 @@ class ProfileError(InfraError):
 
 class GateClosed(InfraError):  # noqa: N818
     """A stage's figures are not what the profile expects."""
+
+
+class DiskLow(InfraError):  # noqa: N818
+    """The store's disk has not enough room; what is done is kept."""
 
 
 class StageFailed(InfraError):  # noqa: N818

@@ -116,6 +116,10 @@ class TableSchedule:
     def finish(self, _row: int) -> None:
         """The link is done."""
 
+    def queue(self) -> tuple[int, float]:
+        """An archive is one host, and it is never waited for."""
+        return int(self._next < len(self._rows) or bool(self._again)), 0.0
+
     def postpone(self, row: int) -> None:
         """The link is to be taken again."""
         self._again.append(row)

@@ -65,6 +65,11 @@ class HostSchedule:
         """The link is to be taken again when its host is ready."""
         self._release(int(self._queue_of[row]))
 
+    def queue(self) -> tuple[int, float]:
+        """Hosts that wait for their turn, and the seconds that the first has been ready."""
+        overdue_s = time.time() - self._waiting[0][0] if self._waiting else 0.0
+        return len(self._waiting) + len(self._fresh) - self._begun, max(0.0, overdue_s)
+
     def _ready_queue(self) -> int | None:
         now = time.time()
         if self._waiting and self._waiting[0][0] <= now:

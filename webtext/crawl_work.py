@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,18 +81,26 @@ class _Work:
         """Live: links that failed in a row, by host."""
         self._postponed: dict[int, int] = {}
         """Links that were put off, by row: attempts made at their pages."""
+        self._outcomes: Counter[str] = Counter()
 
     def resume(self) -> None:
         """Take over what an earlier attempt recorded: links done, and hosts that were failing."""
         for entry in self._journal.entries():
             self._frontier.mark_done(entry.row)
+            self._outcomes[entry.outcome] += 1
             self._note_failure(self._frontier.host(entry.row), entry)
 
     async def run(
         self, schedule: HostSchedule | TableSchedule, concurrency: int, progress: Progress
     ) -> None:
         """Work through the frontier; the first error ends it."""
-        reporter = _Reporter(progress, len(self._frontier), self._journal)
+
+        def facts() -> dict[str, float]:
+            outcomes = {f"outcome_{name}": float(links) for name, links in self._outcomes.items()}
+            hosts, age_s = schedule.queue()
+            return {**outcomes, "queue_hosts": hosts, "queue_age_s": age_s}
+
+        reporter = _Reporter(progress, len(self._frontier), self._journal, facts)
         workers = [
             asyncio.ensure_future(self._work(schedule, reporter)) for _ in range(concurrency)
         ]
@@ -106,7 +115,7 @@ class _Work:
     async def _work(self, schedule: HostSchedule | TableSchedule, reporter: "_Reporter") -> None:
         while (row := await schedule.take()) is not None:
             try:
-                await self._capture(row)
+                self._outcomes[await self._capture(row)] += 1
             except Postponed as error:
                 before = self._postponed.get(row, 0)
                 self._postponed[row] = before if error.attempts is None else error.attempts
@@ -116,7 +125,8 @@ class _Work:
                 schedule.finish(row)
                 reporter.tick()
 
-    async def _capture(self, row: int) -> None:
+    async def _capture(self, row: int) -> str:
+        """Bring a link into the journal; gives its outcome."""
         host = self._frontier.host(row)
         visit = self._give_up(row, host) or await self._visit(self._visitor, row)
         entry, records = await self._write(visit)
@@ -129,6 +139,7 @@ class _Work:
             if not _is_dead(archived):
                 entry, records = archived, archived_records
         self._journal.append(entry, records)
+        return entry.outcome
 
     async def _visit(self, visitor: Visitor, row: int) -> Visit:
         return await visitor.visit(
@@ -185,8 +196,15 @@ def _is_dead(entry: Entry) -> bool:
 class _Reporter:
     """Tells `progress` how far the journal has come, at most twice a second."""
 
-    def __init__(self, progress: Progress, total: int, journal: Journal) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        total: int,
+        journal: Journal,
+        facts: Callable[[], dict[str, float]],
+    ) -> None:
         self._progress = progress
+        self._facts = facts
         self._total = total
         self._journal = journal
         self._next = monotonic()
@@ -198,4 +216,4 @@ class _Reporter:
             self.report()
 
     def report(self) -> None:
-        self._progress(len(self._journal.rows), self._total)
+        self._progress(len(self._journal.rows), self._total, **self._facts())
