@@ -20,6 +20,7 @@ from flows.cli_dataset import register_dataset
 from flows.cli_eval import print_made_scores, register_eval
 from flows.cli_features import register_features
 from flows.cli_lineage import register_lineage
+from flows.cli_operations import register_operations
 from flows.cli_options import (
     UNWATCHED,
     BenchmarksOption,
@@ -350,29 +351,10 @@ register_bias(app)
 register_overlap(app)
 
 
-@app.command
-def serve(
-    *,
-    profile: ProfileOption = "demo",
-    cron: Annotated[str, Parameter(help="When to run.")] = "0 3 2 * *",
-    store: StoreOption = None,
-    workers: WorkersOption = None,
-    set_: SetOption = (),
-    debug: DebugOption = False,  # noqa: ARG001
-) -> None:
-    """Serve a scheduled deployment of the pipeline from this process, until Ctrl-C.
-
-    The schedule's default is the second day of each month at 03:00. Where PREFECT_API_URL is not
-    set, a Prefect server is started beside it, with its pages; its address is printed.
-    """
-    from flows.serve import serve_pipeline
-
-    serve_pipeline(console(), settings_of(Options(profile, set_, store, workers, {})), cron)
-
-
 register_lineage(app)
 register_dataset(app)
 register_remove(app)
+register_operations(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
