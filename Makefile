@@ -2,13 +2,14 @@
 # make test    set up if needed, then run the tests (make test-all: the slow ones too)
 # make check   lint, types, rules between the rooms, tests
 # make bench   every figure beside its peer
+# make up      host it: Prefect's server on PostgreSQL, a worker, an object store (make down ends it)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test test-all check lint types bench clean
+.PHONY: run test test-all check lint types bench clean up down
 
 run: $(VENV)/.run
 	$(BIN)/webtext run --profile demo
@@ -31,6 +32,24 @@ types: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench all
+
+COMPOSE = docker compose --file infra/compose.yaml $(if $(LINEAGE),--profile lineage)
+
+up:
+	@command -v docker >/dev/null || { echo "make up needs Docker, which is not installed:" \
+	  "https://docs.docker.com/engine/install; without it: webtext serve" >&2; exit 1; }
+	@docker compose version >/dev/null 2>&1 || { echo "make up needs Docker's compose plugin (Debian:" \
+	  "docker-compose-plugin), which is not installed; without it: webtext serve" >&2; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "make up needs a running Docker engine, and none answers" \
+	  "(is the service started, may this user use it?); without it: webtext serve" >&2; exit 1; }
+	@test -f infra/.env || { echo "make up needs passwords: copy infra/env.example to infra/.env and" \
+	  "fill it in" >&2; exit 1; }
+	$(COMPOSE) up --build --detach --wait server worker objects $(if $(LINEAGE),marquez)
+	$(COMPOSE) run --rm deploy
+	@echo "Prefect's pages: http://127.0.0.1:$${WEBTEXT_PORT:-4200}"
+
+down:
+	$(COMPOSE) down
 
 clean:
 	rm -rf $(VENV)

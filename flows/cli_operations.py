@@ -103,12 +103,15 @@ def deploy(
     """
     from flows.automations import apply_automations
     from flows.deployments import deploy as register
+    from flows.deployments import pool_deployments
 
     settings = settings_of(Options(profile, set_, store, workers, {}))
+    _require_server()
     variables = {"image": image} if image is not None else {}
+    made = pool_deployments(settings, pool, variables, names)
 
     async def work(client: PrefectClient) -> tuple[list[str], list[str]]:
-        labels = await register(client, settings, pool, type_, variables, names)
+        labels = await register(client, pool, type_, made)
         return labels, await apply_automations(client, notify, lost_after)
 
     labels, applied = _on_server(work)
@@ -190,6 +193,20 @@ def doctor(
     return int(any(finding.state == "error" for finding in findings))
 
 
+def _require_server() -> str:
+    """The address in PREFECT_API_URL. Raises StoreError where there is none."""
+    from infra.errors import StoreError
+
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        raise StoreError(
+            "PREFECT_API_URL is not set: start a server (`prefect server start`, or `make up`) and "
+            "give its address, e.g. PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    return url
+
+
 def _on_server(work: Callable[[PrefectClient], Awaitable[Result]]) -> Result:
     """Do something with the client of the server at PREFECT_API_URL.
 
@@ -200,13 +217,7 @@ def _on_server(work: Callable[[PrefectClient], Awaitable[Result]]) -> Result:
 
     from infra.errors import StoreError
 
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        raise StoreError(
-            "PREFECT_API_URL is not set: start a server (`prefect server start`, or `make up`) and "
-            "give its address, e.g. PREFECT_API_URL=http://127.0.0.1:4200/api"
-        )
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    url = _require_server()
     import httpx
     from prefect.client.orchestration import get_client
 

@@ -131,23 +131,33 @@ def pool_template(kind: PoolType) -> dict[str, Any]:
     return template
 
 
+def pool_deployments(
+    profile: Profile, pool: str, job_variables: dict[str, Any], names: Sequence[str] = ()
+) -> "list[RunnerDeployment]":
+    """The deployments, or those of these names, for the workers of a pool.
+
+    Raises:
+        StoreError: there is none of a name.
+    """
+    return [
+        runner_deployment(
+            stated,
+            profile,
+            work_pool_name=pool,
+            job_variables={**stated.work_pool.get("job_variables", {}), **job_variables},
+        )
+        for stated in read_deployments(names)
+    ]
+
+
 async def deploy(
-    client: "PrefectClient",
-    profile: Profile,
-    pool: str,
-    kind: PoolType,
-    job_variables: dict[str, Any],
-    names: Sequence[str] = (),
+    client: "PrefectClient", pool: str, kind: PoolType, deployments: "list[RunnerDeployment]"
 ) -> list[str]:
-    """Make or update the work pool, and register the deployments with it; gives their labels."""
+    """Make or update the work pool and register the deployments with it; gives their labels."""
     await _make_pool(client, pool, kind)
-    labels = []
-    for stated in read_deployments(names):
-        variables = {**stated.work_pool.get("job_variables", {}), **job_variables}
-        made = runner_deployment(stated, profile, work_pool_name=pool, job_variables=variables)
-        await made.aapply()
-        labels.append(stated.label)
-    return labels
+    for each in deployments:
+        await each.aapply()
+    return [f"{each.flow_name}/{each.name}" for each in deployments]
 
 
 async def _make_pool(client: "PrefectClient", name: str, kind: PoolType) -> None:
