@@ -33,7 +33,7 @@ types: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench all
 
-COMPOSE = docker compose --file infra/compose.yaml $(if $(LINEAGE),--profile lineage)
+COMPOSE = docker compose --project-name webtext --file infra/compose.yaml $(if $(LINEAGE),--profile lineage)
 
 up:
 	@command -v docker >/dev/null || { echo "make up needs Docker, which is not installed:" \
