@@ -59,8 +59,10 @@ class GatewaySource:
         self._config = config
         self._gateway = gateway.rstrip("/")
         parts = urlsplit(self._gateway)
+        # A user and password in the address are for asking; what is sent back does not repeat them.
+        public = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._prefix = re.compile(
-            rf"(?:{re.escape(self._gateway)}|{re.escape(parts.path)})/([0-9]{{1,14}})(?:id_|)/(.+)",
+            rf"(?:{re.escape(public)}|{re.escape(parts.path)})/([0-9]{{1,14}})(?:id_|)/(.+)",
             re.DOTALL,
         )
         self._turns = Turnstile(host_delay_s, concurrency)

@@ -70,3 +70,9 @@ def fill_disk(*, destination: Path, progress: Progress) -> None:
 def stumble(*, destination: Path, progress: Progress) -> None:
     """Have a bug."""
     _ = 1 / 0
+
+
+def tell_address(*, address: str, destination: Path, progress: Progress) -> None:
+    """Fail with the address in the message, as libraries do."""
+    print(f"asking {address}", file=sys.stderr)
+    raise ValueError(f"{address} is out of order")
