@@ -24,6 +24,7 @@ COMMANDS = (
     "run", "corpus", "train", "eval", "lineage", "fidelity", "verify", "gc", "runs", "replay",
     "trace", "impact",
     "generate", "features", "serve", "overlap", "bias",
+    "deploy", "automations", "retention", "doctor",
 )  # fmt: skip
 
 
