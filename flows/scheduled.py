@@ -17,11 +17,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows.corpus import corpus
 from flows.evaluate import evaluate
 from flows.looks import new_dumps, unscored_models
 from flows.pipeline import pipeline
 from flows.profile import Profile, load_profile
+from flows.refresh import refresh
 from flows.retention import RETENTION_DAYS, remove_old_runs
 from flows.train import train
 from flows.work import THREADS
@@ -96,7 +96,7 @@ def scheduled_pipeline(
 def scheduled_refresh(
     profile: Profile | str, changes: tuple[str, ...] = (), on_collision: Collision = "skip"
 ) -> Any:
-    """Bring new dumps into the corpus; where there is none, do nothing.
+    """Add new months' dumps to the profile's series; where there is none, do nothing.
 
     Args:
         profile: the profile, its path or its name; its `inputs.submissions` say by a pattern where
@@ -108,7 +108,7 @@ def scheduled_refresh(
     if not new_dumps(Store(settings.runtime.store), settings):
         shown = ", ".join(map(str, settings.inputs.submissions)) or "(none named)"
         return Completed(message=f"nothing to do: no dump at {shown} that was not read already")
-    return _in_turn(settings, BUILD, on_collision, corpus.fn)
+    return _in_turn(settings, BUILD, on_collision, refresh.fn)
 
 
 @flow(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,9 +138,17 @@ def api(url: str, path: str, body: Any = None, method: str | None = None) -> Any
         {"Content-Type": "application/json"},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        content = answer.read()
-    return json.loads(content) if content else None
+    for attempt in range(5):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                content = answer.read()
+            return json.loads(content) if content else None
+        except urllib.error.HTTPError as error:
+            # A busy machine's database may be late.
+            if error.code < 500 or attempt == 4:
+                raise AssertionError(f"{path}: {error.read()!r}") from error
+            time.sleep(3)
+    raise AssertionError
 
 
 def run_deployment(url: str, label: str, name: str, parameters: dict[str, Any]) -> str:
