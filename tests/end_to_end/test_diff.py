@@ -139,7 +139,10 @@ def test_turned_around_what_went_has_come(two: Two) -> None:
 def test_loss_curves_and_scores_are_compared(two: Two) -> None:
     found = two.diff()
     curves = [
-        [json.loads(line) for line in (two.folder(run, "model") / "losses.jsonl").open()]
+        [
+            json.loads(line)
+            for line in (two.folder(run, "model") / "losses.jsonl").read_text().splitlines()
+        ]
         for run in (two.first, two.second)
     ]
     assert found.losses is not None
