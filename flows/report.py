@@ -114,7 +114,7 @@ def _values(source: Source) -> dict[str, Any]:
         duplicates = report_duplicates.duplicates(source, tables)
         removals = report_findings.removals(source, tables)
     funnel, trained = report_corpus.funnel(source), training(source)
-    scores = report_findings.scores(source)
+    scores, series = report_findings.scores(source), source.get(stages.SERIES.name)
     plots = {
         "lengths_plot": lengths and columns(lengths.bins, "Documents by their number of tokens"),
         "years_plot": dates and columns(dates.years, "Documents by year"),
@@ -146,6 +146,7 @@ def _values(source: Source) -> dict[str, Any]:
         "removals": removals,
         "artifacts": artifact_facts(source),
         "missing": source.missing,
+        "months": len(series.inputs("shards")) if series else 0,
         "environment": environment(source),
         **plots,
     }

@@ -7,7 +7,7 @@ width of a phone, so that nothing in it is ever made smaller.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -96,15 +96,25 @@ def _beside(source: Source, spine: Sequence[str]) -> dict[str, list[Known]]:
     for known in source.artifacts:
         if known.stage in spine:
             continue
-        above = [
-            e.name.split("/")[0] for e in known.manifest.identity.inputs if e.kind == "artifact"
-        ]
+        above = set(_stages_above(source, known, spine))
         mothers = [stage for stage in spine if stage in above]
         users = {user.stage for user in source.library.users.get(known.label, ())}
         daughters = [stage for stage in spine if stage in users]
         host = (mothers[-1:] or daughters[:1] or spine[-1:])[0]
         found.setdefault(host, []).append(known)
     return found
+
+
+def _stages_above(source: Source, known: Known, spine: Sequence[str]) -> Iterator[str]:
+    """The stages of the spine that an artifact was made from, whatever lies between."""
+    for entry in known.manifest.identity.inputs:
+        above = source.library.known.get(entry.name)
+        if above is None:
+            continue
+        if above.stage in spine:
+            yield above.stage
+        else:
+            yield from _stages_above(source, above, spine)
 
 
 def _losses(known: Iterable[Known]) -> list[tuple[str, int]]:

@@ -76,14 +76,18 @@ def report_source(library: Library, reference: str) -> Source:
     return Source(
         library,
         run,
-        tuple(sorted(found, key=lambda known: (_place(known.stage), used_at(used, known)))),
+        tuple(sorted(found, key=lambda known: (_place(known.stage), _used_at(used, known)))),
         tuple(sorted(label for label in used if label not in library.known)),
     )
 
 
-def used_at(used: list[str], known: Known) -> tuple[int, str]:
-    """Where a run used an artifact; what it did not use itself comes first."""
-    return (used.index(known.label) if known.label in used else -1, known.label)
+def _used_at(used: list[str], known: Known) -> tuple[int, str]:
+    """Where a run used an artifact; what it did not use itself comes first.
+
+    Scores are made at once, in an order that says nothing: they stand by their names.
+    """
+    is_ordered = known.label in used and known.stage != stages.SCORES.name
+    return (used.index(known.label) if is_ordered else -1, known.label)
 
 
 def _find_run(library: Library, reference: str) -> Run:
