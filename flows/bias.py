@@ -42,7 +42,7 @@ def bias(
     settings = as_profile(profile)
     with session("bias", settings) as run:
         made = make_bias(run, model, occupations, pairs)
-        found = read_bias(run.store.root / made[stages.BIAS.name])
+        found = read_bias(run.store.folder_of(made[stages.BIAS.name]))
         publish_markdown("bias", "## Bias probes\n\n" + bias_markdown(found))
         return made
 

@@ -25,22 +25,25 @@ from flows.cli_options import (
     UNWATCHED,
     BenchmarksOption,
     DebugOption,
+    EngineOption,
     JsonOption,
     Options,
     ProfileOption,
     SetOption,
     StoreOption,
+    StorePlace,
     StoreRequired,
     WatchOptions,
     WorkersOption,
     in_flow,
     settings_of,
-    store_folder,
+    store_place,
 )
 from flows.cli_overlap import register_overlap
 from flows.cli_refresh import register_refresh
 from flows.cli_remove import register_remove
 from flows.cli_report import register_report
+from flows.cli_shared import register_shared
 from flows.cli_sources import SourceOptions
 from flows.cli_train import register_train
 from flows.terminal import console
@@ -78,13 +81,15 @@ def run(
     benchmarks: BenchmarksOption = None,
     store: StoreOption = None,
     workers: WorkersOption = None,
+    engine: EngineOption = None,
     set_: SetOption = (),
     watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001  read by `main`
 ) -> None:
     """Run the whole pipeline: submissions to a trained model, its scores and its card."""
     inputs = {**sources.inputs(), "benchmarks": benchmarks}
-    options = Options(profile, (*set_, *sources.assignments()), store, workers, inputs, watch)
+    assignments = (*set_, *sources.assignments())
+    options = Options(profile, assignments, store, workers, inputs, watch, engine)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.pipeline import pipeline
@@ -107,13 +112,14 @@ def corpus(
     sources: SourceOptions = SourceOptions(),
     store: StoreOption = None,
     workers: WorkersOption = None,
+    engine: EngineOption = None,
     set_: SetOption = (),
     watch: WatchOptions = UNWATCHED,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Make the corpus alone: submissions to shards of tokens."""
     assignments = (*set_, *sources.assignments())
-    options = Options(profile, assignments, store, workers, sources.inputs(), watch)
+    options = Options(profile, assignments, store, workers, sources.inputs(), watch, engine)
 
     def flow(settings: Profile) -> dict[str, str]:
         from flows.corpus import corpus as corpus_flow
@@ -171,7 +177,9 @@ def fidelity(
     from flows.fidelity import find_fidelity
     from flows.show import print_fidelity
 
-    print_fidelity(console(), find_fidelity(_store(store), reference), as_json=json)
+    opened = _store(store)
+    found = find_fidelity(opened, reference)
+    print_fidelity(console(), found, opened.bring(found.path), as_json=json)
 
 
 @app.command
@@ -196,7 +204,7 @@ def verify(
     opened = _store(store)
     named = [opened.find(name) for name in artifacts]
     folders = [artifact.path for artifact in named] or opened.folders()
-    differing = verify_folders(console(), folders)
+    differing = verify_folders(console(), opened, folders)
     return verify_joins(console(), opened, [artifact.label for artifact in named]) | differing
 
 
@@ -249,7 +257,7 @@ def plan(
         {**sources.inputs(), "benchmarks": benchmarks},
     )
     if run is not None:
-        compared = compare_run(_store(store_folder(options)), run)
+        compared = compare_run(_store(store_place(options)), run)
         _print_plan(compared, json, lambda: print_comparison(console(), compared))
         return
     estimate = plan_profile(settings_of(options), measure=measure)
@@ -330,6 +338,7 @@ register_report(app)
 register_dataset(app)
 register_remove(app)
 register_operations(app)
+register_shared(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -348,13 +357,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _print_result(settings: Profile, made: dict[str, str]) -> None:
     store = settings.runtime.store
+    place = settings.runtime.shared or store
     print_made_scores(settings, made, made["model"])
     out = console()
     out.print(f"\nModel card    [bold]{store / made['card'] / 'README.md'}[/]")
     if "report" in made:
         out.print(f"Report        [bold]{store / made['report']}[/]")
-    out.print(f"Try it        webtext generate --store {store} --model {made['model']} 'The '")
-    out.print(f"Where from    webtext lineage --store {store} {made['card']}")
+    out.print(f"Try it        webtext generate --store {place} --model {made['model']} 'The '")
+    out.print(f"Where from    webtext lineage --store {place} {made['card']}")
 
 
 def _print_plan(value: BaseModel, as_json: bool, show: Callable[[], None]) -> None:
@@ -364,10 +374,10 @@ def _print_plan(value: BaseModel, as_json: bool, show: Callable[[], None]) -> No
         show()
 
 
-def _store(path: Path) -> Store:
+def _store(place: StorePlace) -> Store:
     from flows.running import store_of
 
-    return store_of(path)
+    return store_of(place)
 
 
 def _artifact_or_score(store: Store, reference: str) -> Artifact:
@@ -376,7 +386,7 @@ def _artifact_or_score(store: Store, reference: str) -> Artifact:
     return artifact_or_score(store, reference)
 
 
-def _model_folder(store: Path, model: str) -> Path:
+def _model_folder(store: StorePlace, model: str) -> Path:
     from flows.show import model_folder
 
     return model_folder(store, model)

@@ -101,9 +101,8 @@ def print_made_scores(settings: Profile, made: dict[str, str], model: str) -> No
     from flows.models import find_model, model_parameters
     from flows.scores import all_scores, missing_benchmarks, score_rows
     from flows.show_scores import print_records, print_scores
-    from infra.store import Store
 
-    scorable = find_model(Store(settings.runtime.store), model)
+    scorable = find_model(settings.runtime.open_store(), model)
     folders = _score_folders(settings, made)
     parameters = model_parameters(scorable.folder)
     missing = missing_benchmarks(benchmarks_folder(settings, made))
@@ -206,13 +205,14 @@ def _print_curves(settings: Profile, made: dict[str, Any]) -> None:
 
     scores = [all_scores(_score_folders(settings, of_model)) for of_model in made["scores"]]
     print_many(console(), made["models"], scores)
-    drawing = settings.runtime.store / made["curves"] / "curves.svg"
+    drawing = settings.runtime.open_store().folder_of(made["curves"]) / "curves.svg"
     console().print(f"\nLearning curves    [bold]{drawing}[/]")
 
 
 def _score_folders(settings: Profile, made: dict[str, str]) -> list[Path]:
     labels: Sequence[str] = [label for role, label in made.items() if role.startswith("scores/")]
-    return [settings.runtime.store / label for label in labels]
+    store = settings.runtime.open_store()
+    return [store.folder_of(label) for label in labels]
 
 
 def _write_json(value: Any) -> None:

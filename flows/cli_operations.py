@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
@@ -154,8 +153,9 @@ def retention(
     from datetime import timedelta
 
     from flows.server import prefect_api
+    from infra.place import folder_of
 
-    home = (store or Path("runs")) / "prefect"
+    home = folder_of(store or "runs") / "prefect"
     with prefect_api(home) as server:
         if server is not None:
             server.begin()

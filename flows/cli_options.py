@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
@@ -20,9 +20,11 @@ Result = TypeVar("Result")
 ProfileOption = Annotated[
     str, Parameter(name=["--profile", "-p"], help="A profile's TOML file, or its name: demo, ...")
 ]
+StorePlace = str | Path
+"""A folder, or an address in object storage."""
+_STORE = "Folder of artifacts and runs, or an address such as s3://bucket/prefix."
 StoreOption = Annotated[
-    Path | None,
-    Parameter(name=["--store", "-s"], help="Folder of artifacts and runs. Default: runs"),
+    StorePlace | None, Parameter(name=["--store", "-s"], help=f"{_STORE} Default: runs")
 ]
 SetOption = Annotated[
     tuple[str, ...],
@@ -35,14 +37,19 @@ SetOption = Annotated[
 WorkersOption = Annotated[
     int | None, Parameter(name=["--workers", "-w"], help="Partitions worked on at once.")
 ]
+EngineOption = Annotated[
+    Literal["local", "ray"] | None,
+    Parameter(
+        name="--engine",
+        help="Work on parts here, or on the Ray cluster of RAY_ADDRESS. Default: local",
+    ),
+]
 DebugOption = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.", negative="")]
 BenchmarksOption = Annotated[
     Path | None,
     Parameter(name="--benchmarks", help="Folder with the benchmarks' original files."),
 ]
-StoreRequired = Annotated[
-    Path, Parameter(name=["--store", "-s"], help="Folder of artifacts and runs.")
-]
+StoreRequired = Annotated[StorePlace, Parameter(name=["--store", "-s"], help=_STORE)]
 JsonOption = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
@@ -84,10 +91,11 @@ class Options:
 
     profile: str
     assignments: tuple[str, ...]
-    store: Path | None
+    store: StorePlace | None
     workers: int | None
     inputs: dict[str, Any]
     watch: WatchOptions = UNWATCHED
+    engine: str | None = None
 
 
 def settings_of(options: Options) -> Profile:
@@ -103,22 +111,30 @@ def settings_of(options: Options) -> Profile:
     if not any(name.startswith("crawl.source") for name in options.assignments):
         source = choose_source(crawl.source, parse_inputs(given))
         crawl = crawl.model_copy(update={"source": source})
-    changes = {"store": options.store, "workers": options.workers}
-    runtime = settings.runtime.model_copy(
-        update={name: value for name, value in changes.items() if value is not None}
-        | options.watch.runtime()
+    place = {"store": options.store, "shared": None} if options.store is not None else {}
+    given_ways = {"workers": options.workers, "engine": options.engine}
+    ways = {name: value for name, value in given_ways.items() if value is not None}
+    runtime = type(settings.runtime).model_validate(
+        {**settings.runtime.model_dump(), **place, **ways, **options.watch.runtime()}
     )
     return settings.model_copy(update={"inputs": merged, "runtime": runtime, "crawl": crawl})
 
 
 def store_folder(options: Options) -> Path:
-    """The store, known before the profile is understood in full."""
+    """The store's folder on this machine."""
+    from infra.place import folder_of
+
+    return folder_of(store_place(options))
+
+
+def store_place(options: Options) -> StorePlace:
+    """The store's folder or address, known before the profile is understood in full."""
     if options.store is not None:
         return options.store
     from infra.profiles import override, read_profile
 
     runtime = override(read_profile(options.profile), options.assignments).get("runtime", {})
-    return Path(str(runtime.get("store", "runs")) if isinstance(runtime, dict) else "runs")
+    return str(runtime.get("store", "runs")) if isinstance(runtime, dict) else "runs"
 
 
 def in_flow(

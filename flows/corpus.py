@@ -113,7 +113,8 @@ def make_month(
 def _keep_estimate(run: Session, dumps: Sequence[Path]) -> None:
     """Write down what the run is expected to take, for `webtext plan RUN` to compare."""
     try:
-        keep_estimate(run.store.root, run.run.run_id, estimate_dumps(run.profile, dumps))
+        estimate = estimate_dumps(run.profile, dumps)
+        run.store.share(keep_estimate(run.store.root, run.run.run_id, estimate))
     except SourceError:
         _LOG.info("no estimate: a dump cannot be read, as its stage will tell", exc_info=True)
 
@@ -196,13 +197,13 @@ def _read_dumps(run: Session, sources: Sources) -> Artifact:
     parts = [
         Part(
             f"dump-{number:05d}",
-            {"partition": number, "dump": str(dump)},
+            {"partition": number, "dump": str(dump.absolute())},
             # Of the demo's web, which is an artifact, there is one.
             sources.dump_inputs[number : number + 1],
         )
         for number, dump in enumerate(sources.dumps)
     ]
-    arguments = {role: list(map(str, files)) for role, files in lists.items()}
+    arguments = {role: [str(file.absolute()) for file in files] for role, files in lists.items()}
     return make(run, stages.SUBMISSIONS, run.profile.submissions, inputs, parts, arguments)
 
 
@@ -219,7 +220,7 @@ def _crawl(run: Session, sources: Sources, links: Artifact, parts: Sequence[Part
     artifact = planned(run, stages.CAPTURES, profile.crawl, inputs)
     run.expect_work(artifact)
     served = sources.archives if profile.crawl.source == "gateway" else []
-    with replaying(run, served, needed=not artifact.is_finished) as gateway:
+    with replaying(run, served, needed=not run.store.is_finished(artifact)) as gateway:
         if gateway is not None:
             arguments["gateway"] = gateway
         return make(run, stages.CAPTURES, profile.crawl, inputs, parts, arguments)
@@ -232,7 +233,7 @@ def _archive(
     given, source = run.profile.inputs, run.profile.crawl.source
     if source == "warc":
         replay: Inputs = {"replay": sources.archive_inputs}
-        archives = list(map(str, sources.archives))
+        archives = [str(archive.absolute()) for archive in sources.archives]
         index_arguments = {"archives": archives}
         inputs["warc_index"] = make(
             run, stages.WARC_INDEX, WarcIndexConfig(), replay, whole(), index_arguments
@@ -269,6 +270,7 @@ def _sources(run: Session) -> Sources:
             "an existing corpus with --documents"
         )
     web = make(run, stages.DEMO_WEB, profile.demo_web, {}, whole(), {})
+    run.store.bring(web.path)
     dumps = sorted((web.path / "submissions").iterdir())
     archives = sorted((web.path / "web").iterdir())
     return Sources(dumps, archives, [web.as_input("dump")], [web.as_input("replay")])
@@ -282,5 +284,5 @@ def _publish_funnel(run: Session, made: Mapping[str, str]) -> None:
     ]
     table = funnel_markdown(funnel_rows(counted))
     publish_markdown("funnel", f"## From submissions to shards\n\n{table}")
-    figures = fidelity_markdown(read_fidelity(run.store.root / made[stages.FIDELITY.name]))
+    figures = fidelity_markdown(read_fidelity(run.store.folder_of(made[stages.FIDELITY.name])))
     publish_markdown("fidelity", f"## The domains beside WebText's\n\n{figures}")

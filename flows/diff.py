@@ -116,7 +116,7 @@ def _compare_scores(
     changed = [name for name in both if _differ(name, first, second)]
     if not changed:
         return (), ()
-    sides = [read_scored(used[name].folder for name in changed) for used in (first, second)]
+    sides = [read_scored(used[name].whole() for name in changed) for used in (first, second)]
     try:
         found, reasons = compare(sides[0], sides[1])
     except ComparisonError as error:

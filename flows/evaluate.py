@@ -21,11 +21,12 @@ from flows.curves import make_curves
 from flows.funnel import publish_markdown
 from flows.gates import check_coverage
 from flows.models import ROLE, Scorable, find_model, find_models, model_parameters
+from flows.part_spec import is_transient
 from flows.profile import Profile, as_profile
 from flows.scores import missing_benchmarks, score_rows
 from flows.scoring import ScoringConfig
 from flows.session import Session, session, session_of
-from flows.work import THREADS, in_window, is_transient, make, run_part, whole
+from flows.work import THREADS, in_window, make, run_one, whole
 from infra.errors import ProfileError
 from infra.manifest import InputRecord
 from infra.sources import describe_source
@@ -175,7 +176,7 @@ def _score_file(
         },
         name=f"{run.profile.name}-{benchmark}",
         title=benchmark,
-        run=run_part.fn,
+        run=run_one,
     )
 
 
@@ -191,7 +192,7 @@ def benchmarks_folder(profile: Profile, made: Mapping[str, str]) -> Path:
     """The folder whose files were scored: the one that was given, or the demo's own."""
     if profile.inputs.benchmarks is not None:
         return profile.inputs.benchmarks
-    return profile.runtime.store / made[stages.DEMO_BENCHMARKS.name]
+    return profile.runtime.open_store().folder_of(made[stages.DEMO_BENCHMARKS.name])
 
 
 def find_benchmarks(run: Session, held_out: str | None) -> Benchmarks:
@@ -217,7 +218,7 @@ def find_benchmarks(run: Session, held_out: str | None) -> Benchmarks:
         whole(),
         {},
     )
-    return Benchmarks(cut.path, cut)
+    return Benchmarks(run.store.bring(cut.path), cut)
 
 
 def _wanted(run: Session, files: Benchmarks) -> list[Benchmark]:
@@ -243,7 +244,7 @@ def _submit_all(run: Session, scorable: Scorable, files: Benchmarks) -> dict[Ben
 
 def _publish_scores(run: Session, scorable: Scorable, made: Mapping[str, str]) -> None:
     rows = score_rows(
-        [run.store.root / label for role, label in made.items() if role.startswith("scores/")],
+        [run.store.folder_of(label) for role, label in made.items() if role.startswith("scores/")],
         missing_benchmarks(benchmarks_folder(run.profile, made)),
         model_parameters(scorable.folder),
     )

@@ -76,7 +76,7 @@ def _parts(files: Sequence[RowFile]) -> list[Part]:
     for number, file in enumerate(files):
         arguments: dict[str, Any] = {
             "partition": number,
-            "file": str(file.path),
+            "file": str(file.path.absolute()),
             "sha256": file.sha256,
             "origin": file.origin,
         }

@@ -43,7 +43,9 @@ def check_gates(session: Session, artifact: Artifact) -> None:
         if gate.step is None:
             value = _figure(name, gate, counts)
         else:
-            value = _at_step(artifact.path / "losses.jsonl", gate)
+            value = _at_step(
+                session.store.folder_of(artifact.label, "losses.jsonl") / "losses.jsonl", gate
+            )
         if value is not None and not gate.allows(value):
             _close(session, name, gate, value, artifact.label, _losses(counts))
 

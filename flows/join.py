@@ -24,7 +24,7 @@ from flows.session import Session
 from infra.children import Children, end_group, signal_group
 from infra.errors import StageFailed, Stopped
 from infra.runs import new_run
-from infra.store import Artifact, Store
+from infra.store import Artifact
 from model.launch import launch_command, read_outcome
 
 _POLL_S = 0.5
@@ -57,7 +57,7 @@ def join_training(profile: Profile, shards: str, tell: Callable[[str], None]) ->
 def _find_training(profile: Profile, shards: str) -> tuple[Artifact, Path]:
     from flows.train import planned_model
 
-    store = Store(profile.runtime.store)
+    store = profile.runtime.open_store()
     run = new_run("join", profile.name, os.getpid())
     events = LineageEvents(store, run, None)  # the flow on machine 0 tells of the training
     children = Children(store.root / "logs")

@@ -67,7 +67,7 @@ def find_model(store: Store, reference: str) -> Scorable:
     """
     folder = Path(reference)
     if (folder / MANIFEST_NAME).is_file():
-        return _artifact(folder)
+        return _artifact(store, folder)
     if (
         folder.resolve().parent.name == MILESTONES
         and (folder.resolve().parents[1] / MANIFEST_NAME).is_file()
@@ -80,7 +80,7 @@ def find_model(store: Store, reference: str) -> Scorable:
     if reference.startswith(HUB_PREFIX):
         return _from_hub(store, reference.removeprefix(HUB_PREFIX))
     try:
-        return _artifact(store.find(reference).path)
+        return _artifact(store, store.find(reference).path)
     except StoreError as error:
         if "/" not in reference or not _HUB_NAME.fullmatch(reference):
             raise
@@ -158,8 +158,8 @@ def _is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() or (folder / _RECORD_NAME).is_file()
 
 
-def _artifact(folder: Path) -> Scorable:
-    artifact = open_artifact(folder)
+def _artifact(store: Store, folder: Path) -> Scorable:
+    artifact = open_artifact(store.bring(folder))
     training = artifact.identity.config.get("training", {})
     step = training.get("steps") if isinstance(training, dict) else None
     return Scorable(artifact.label, artifact.path, [artifact.as_input(ROLE)], step, is_ours=True)

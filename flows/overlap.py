@@ -49,7 +49,7 @@ def overlap(
     settings = as_profile(profile)
     with session("overlap", settings) as run:
         made = make_overlap(run, trained, found or {})
-        report = read_report(run.store.root / made[stages.OVERLAP.name])
+        report = read_report(run.store.folder_of(made[stages.OVERLAP.name]))
         publish_markdown(
             "overlap", "## Overlap with the training text\n\n" + overlap_markdown(report)
         )
@@ -73,7 +73,7 @@ def make_overlap(run: Session, trained: str, found: Mapping[str, str]) -> dict[s
 
 def _compare(run: Session, corpus: Artifact, asked: Artifact) -> list[Artifact]:
     """The stages from the corpus to the report, which comes last."""
-    parts = partitions(count_partitions(corpus.path))
+    parts = partitions(count_partitions(run.store.bring(corpus.path)))
     words = run.profile.overlap.ngram_words
     settings = {name: getattr(run.profile.overlap, name) for name in FilterConfig.model_fields}
     built = make(
@@ -126,7 +126,7 @@ def _benchmarks(run: Session, demo: str) -> tuple[Path, list[InputRecord]]:
     given = run.profile.inputs.benchmarks
     if given is None and run.profile.demo_benchmarks is not None:
         cut = run.store.find(demo)
-        return cut.path, [cut.as_input("benchmark")]
+        return run.store.bring(cut.path), [cut.as_input("benchmark")]
     if given is None:
         raise ProfileError(
             f"the profile {run.profile.name} names no folder of benchmarks; "
@@ -147,12 +147,14 @@ def _context(run: Session, trained: Artifact) -> int:
     """Tokens that the model reads at once, by which texts are cut into windows."""
     if trained.stage != stages.MODEL.name:
         return run.profile.model.context
-    config = json.loads((trained.path / "config.json").read_text("utf-8"))
+    folder = run.store.bring(trained.path, "config.json".__eq__)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     return int(config["n_positions"])
 
 
 def _corpus_of(run: Session, trained: Artifact) -> Artifact:
     """The corpus that an artifact was made from, or that it is."""
+    run.store.refresh()
     waiting: list[Node] = [upstream(run.store, trained)]
     while waiting:
         node = waiting.pop(0)

@@ -79,14 +79,14 @@ def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
     if measure or read_measurement(root) is None:
         from flows.plan_measure import measure_machine
 
-        Store(root).prepare()
+        profile.runtime.open_store().prepare()
         keep_measurement(root, measure_machine(profile, cores))
     if profile.inputs.submissions:
         return estimate_dumps(profile, profile.inputs.dumps())
     if profile.demo_web is None or profile.inputs.documents:
         return estimate_training(
             profile,
-            _figures(Store(root), profile),
+            _figures(profile.runtime.open_store(), profile),
             cores=cores,
             host=host(),
             made_at=utc_now(),
@@ -97,7 +97,7 @@ def plan_profile(profile: Profile, *, measure: bool) -> Estimate:
 
 def estimate_dumps(profile: Profile, dumps: Sequence[Path]) -> Estimate:
     """Estimate a run from what is known already: quick, a look into the dumps apart."""
-    store = Store(profile.runtime.store)
+    store = profile.runtime.open_store()
     return estimate_run(
         profile,
         sample_dumps(dumps, profile),
@@ -108,9 +108,11 @@ def estimate_dumps(profile: Profile, dumps: Sequence[Path]) -> Estimate:
     )
 
 
-def keep_estimate(root: Path, run_id: str, estimate: Estimate) -> None:
-    """Keep a run's estimate, for the comparison afterwards."""
-    write_atomic(_path(root, run_id), (estimate.model_dump_json(indent=1) + "\n").encode())
+def keep_estimate(root: Path, run_id: str, estimate: Estimate) -> str:
+    """Keep a run's estimate, for the comparison afterwards; gives its name in the store."""
+    path = _path(root, run_id)
+    write_atomic(path, (estimate.model_dump_json(indent=1) + "\n").encode())
+    return path.relative_to(root).as_posix()
 
 
 def compare_run(store: Store, reference: str) -> Comparison:

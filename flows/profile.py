@@ -30,8 +30,10 @@ from flows.inputs import Inputs
 from flows.overlap_config import OverlapConfig
 from flows.zero_shot import ZeroShotConfig
 from infra.errors import ProfileError
+from infra.place import folder_of, is_address, open_store, plain_address
 from infra.profiles import override, read_profile
 from infra.secrets import require_no_password
+from infra.store import Store
 from model.config import CheckpointConfig, ModelConfig, MonitorConfig, TrainConfig
 from model.device import WantedDevice
 from model.launch import Launcher, Nodes
@@ -58,13 +60,24 @@ class Runtime(_Section):
     """How a run is done. But for a model's `ranks` and `device`, no byte depends on it."""
 
     store: Path = Path("runs")
-    """Folder of artifacts, run records and Prefect's database."""
+    """Folder of artifacts, run records and Prefect's database; or the address of a store in object
+    storage (`s3://bucket/prefix`), whose copies on this machine are in the folder of
+    WEBTEXT_CACHE."""
+    shared: str | None = None
+    """The store's address, where `store` was given as one."""
+    store_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest wait for object storage to answer, or to go on answering."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Partitions worked on at once."""
     memory_gib: float = Field(default=8.0, gt=0)
     """Limit on the memory of each child process."""
     part_timeout_s: float = Field(default=24 * 3600.0, gt=0)
     """Longest time that one part of a stage may take."""
+    engine: Literal["local", "ray"] = "local"
+    """Where parts are worked on: by children of this machine, or on a Ray cluster."""
+    ray_address: str | None = None
+    """The cluster: `HOST:6379`, `ray://HOST:10001`, or `auto` for the one that this machine is a
+    node of. Default: RAY_ADDRESS."""
     crawl_concurrency: int = Field(default=64, ge=1)
     """Hosts that one worker asks at once."""
     crawl_host_delay_s: float = Field(default=1.0, ge=0)
@@ -136,6 +149,21 @@ class Runtime(_Section):
     def _hold_no_password(cls, value: str | None) -> str | None:
         require_no_password("runtime.openlineage_url", value or "")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place(cls, value: Any) -> Any:
+        """The folder of an address follows from this machine, whoever wrote the profile down."""
+        if not isinstance(value, dict):
+            return value
+        address = value["store"] if is_address(value.get("store")) else value.get("shared")
+        if not address:
+            return value
+        return {**value, "store": folder_of(address), "shared": plain_address(address)}
+
+    def open_store(self) -> Store:
+        """The store, in its folder or behind its address."""
+        return open_store(self.shared or self.store, self.store_timeout_s)
 
 
 _PARTITIONED = ("submissions", "links", "rows")

@@ -48,7 +48,9 @@ def run_report(run: Session) -> dict[str, str]:
 
     try:
         path = write_report(run.store, run.run.run_id)
+        name = path.relative_to(run.store.root).as_posix()
+        run.store.share(name)
     except Exception:  # noqa: BLE001
         _LOG.warning("the report of %s could not be written", run.run.run_id, exc_info=True)
         return {}
-    return {"report": path.relative_to(run.store.root).as_posix()}
+    return {"report": name}

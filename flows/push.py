@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from flows import stages
 from infra.errors import StoreError
@@ -44,7 +43,7 @@ def push_dataset(store: Store, reference: str, repository: str, *, public: bool)
         done = hub.upload_folder(
             repo_id=repository,
             repo_type="dataset",
-            folder_path=Path(artifact.path),
+            folder_path=store.bring(artifact.path),
             ignore_patterns=[MANIFEST_NAME, ".work/**"],
             commit_message=f"Corpus {artifact.fingerprint[:12]}",
         )

@@ -30,7 +30,10 @@ def reissue_cards(store: Store) -> list[tuple[str, str]]:
     if not stale:
         return []
     issued: dict[str, str] = {}
-    profile = Profile(name=stale[0][0].name, runtime=Runtime(store=store.root, workers=1))
+    profile = Profile(
+        name=stale[0][0].name,
+        runtime=Runtime.model_validate({"store": store.address or store.root, "workers": 1}),
+    )
     with session(FLOW, profile) as run:
         for card, config in stale:
             issued[card.label] = _issue(run, card, config).label

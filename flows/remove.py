@@ -15,7 +15,7 @@ from infra.lineage import input_of
 from infra.lineage_tables import find_rows, read_columns
 from infra.manifest import Manifest, Purge
 from infra.parts import describe_file
-from infra.store import Artifact, Store, drop_work
+from infra.store import REMOVALS_NAME, Artifact, Store, drop_work
 from webtext.removals import Removal, RemovedPages, make_removal
 from webtext.tables import part_name
 from webtext.urls import link_partition
@@ -85,7 +85,8 @@ def remove(store: Store, asked: Sequence[Removal], *, promote_copies: bool) -> l
             Removal(url=url, copy_of=original, date=asked[0].date, reason=asked[0].reason)
             for url, original in sorted(found)
         ]
-    append_removals(store.root, [*asked, *copies])
+    with store.changing(REMOVALS_NAME):
+        append_removals(store.root, [*asked, *copies])
     return reached
 
 
@@ -101,6 +102,7 @@ def reach(
     """
     documents = input_of(store, corpus, stages.DOCUMENTS.name)
     duplicates = input_of(store, corpus, stages.DUPLICATES.name)
+    store.bring(duplicates.path)
     found = _named(store, corpus, removals)
     removed = {**(named or {}), **found}
     table = read_columns(
@@ -121,6 +123,7 @@ def reach(
 
 def _named(store: Store, corpus: Artifact, removals: Sequence[Removal]) -> dict[bytes, str]:
     documents = input_of(store, corpus, stages.DOCUMENTS.name)
+    store.bring(documents.path)
     return dict(named_documents(documents.path / "documents", removals))
 
 
@@ -128,7 +131,15 @@ def purge(store: Store, removals: Sequence[Removal]) -> tuple[int, int]:
     """Overwrite the records of removed pages in all captures; how many, and how many are shared.
 
     A shared one has the body of a page that is not removed: it is left.
+
+    Raises:
+        StoreError: the store is in object storage, where nothing is overwritten in place.
     """
+    if store.address is not None:
+        raise StoreError(
+            f"records in {store.place} cannot be overwritten in place; the pages are on the list "
+            "and the next run leaves them out: then remove the old captures with webtext gc"
+        )
     purged = shared = 0
     for artifact in store.finished():
         if artifact.stage == stages.CAPTURES.name:

@@ -45,6 +45,8 @@ def removed_documents(store: Store, shards: Artifact) -> int:
         return 0
     read = [one for one in shards.identity.inputs if one.role == stages.CORPUS.name]
     corpora = [artifact_of(store, one) for one in read]
+    for corpus in corpora:
+        store.bring(corpus.path, lambda name: name.startswith("train/"))
     return sum(1 for one in corpora for _ in named_documents(one.path / "train", removals))
 
 

@@ -135,7 +135,7 @@ def domains(source: Source, tables: Tables) -> Domains | None:
     distinct = tables.rows("SELECT count(DISTINCT domain) FROM read_parquet($files)", files)
     ranks = {name: place for place, name in enumerate(published_domains(), 1)}
     fidelity = source.get(stages.FIDELITY.name)
-    figures = {} if fidelity is None else read_fidelity(fidelity.folder)
+    figures = {} if fidelity is None else read_fidelity(fidelity.whole())
     return Domains(
         top=[_domain(name, count, tokens, ranks) for name, count, tokens in top],
         distinct=distinct[0][0] if distinct else 0,
@@ -211,7 +211,7 @@ def _domain(name: str, documents: int, tokens: int, ranks: dict[str, int]) -> Do
 
 
 def _published(fidelity: Known, places: tuple[str, ...]) -> list[Published]:
-    rows = json.loads((fidelity.folder / "fidelity.json").read_bytes())["domains"]
+    rows = json.loads(fidelity.file("fidelity.json").read_bytes())["domains"]
     return [
         Published(rank, row["name"], row["published"], {place: row[place] for place in places})
         for rank, row in enumerate(rows, 1)

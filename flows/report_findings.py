@@ -96,10 +96,10 @@ def scores(source: Source) -> Scores | None:
     found = {
         score.column: known.label
         for known in folders
-        for score in read_scores(known.folder / SCORES_NAME)
+        for score in read_scores(known.file(SCORES_NAME))
         if score.variant == "paper"
     }
-    every = [score for known in folders for score in read_scores(known.folder / SCORES_NAME)]
+    every = [score for known in folders for score in read_scores(known.file(SCORES_NAME))]
     card = source.get(stages.CARD.name)
     missing = card.manifest.identity.config["missing"] if card else {}
     rows = table_rows(every, missing=missing, parameters=_parameters(source))
@@ -117,13 +117,13 @@ def overlap(source: Source) -> Overlap | None:
     known = source.get(stages.OVERLAP.name)
     if known is None:
         return None
-    report = read_report(known.folder)
+    report = read_report(known.whole())
     shown = overlap_show.headline_overlaps(report)
     clean = source.get(stages.CLEAN_SCORES.name)
     documents = [
         row | {"link_id": row["link_id"].hex()}
         for one in shown
-        for row in top_documents(known.folder, one.benchmark, _DOCUMENTS)
+        for row in top_documents(known.whole(), one.benchmark, _DOCUMENTS)
     ]
     return Overlap(
         artifact=known.label,
@@ -132,7 +132,7 @@ def overlap(source: Source) -> Overlap | None:
         explained=overlap_show.explain(report),
         documents=documents,
         clean_artifact=clean.label if clean else None,
-        clean=read_clean_scores(clean.folder) if clean else [],
+        clean=read_clean_scores(clean.whole()) if clean else [],
     )
 
 
@@ -141,7 +141,7 @@ def bias(source: Source) -> Bias | None:
     known = source.get(stages.BIAS.name)
     if known is None:
         return None
-    found = read_bias(known.folder)
+    found = read_bias(known.whole())
     tables = [
         Table(title, heads, list(rows)) for title, heads, rows in bias_show.bias_tables(found)
     ]

@@ -82,12 +82,12 @@ class _Log:
 def training(source: Source) -> Training | None:
     """The training of the run's model; None where there is none."""
     model = source.get(stages.MODEL.name)
-    if model is None or not (model.folder / "losses.jsonl").is_file():
+    if model is None or not model.file("losses.jsonl").is_file():
         return None
     config = model.manifest.identity.config
     steps = int(config["training"]["steps"])
-    spikes = list(_lines(model.folder / "spikes.jsonl", _MOST_SPIKES))
-    log = _read_log(model.folder / "losses.jsonl", steps, {spike["step"] for spike in spikes})
+    spikes = list(_lines(model.file("spikes.jsonl"), _MOST_SPIKES))
+    log = _read_log(model.file("losses.jsonl"), steps, {spike["step"] for spike in spikes})
     chosen = {spike["step"]: _why(spike) for spike in spikes} or _rises(log)
     shown = list(_steps(source, model, chosen, log)) if chosen else []
     counts = model.manifest.counts

@@ -31,7 +31,7 @@ from flows.session import Session, WorkToDo
 from flows.train import make_model
 from infra.children import Children
 from infra.environment import utc_now
-from infra.runs import Run, new_run, write_run
+from infra.runs import Run, new_run
 from infra.store import Store, open_artifact
 
 Result = TypeVar("Result")
@@ -103,7 +103,7 @@ def _reuse(
     make: Callable[[Session], Result],
     finish: Callable[[Session, Result], Result] | None = None,
 ) -> Result | None:
-    store = Store(profile.runtime.store)
+    store = profile.runtime.open_store()
     run = new_run(flow, profile.name, os.getpid())
     later = _Later()
     children = Children(store.root / "logs" / run.run_id)
@@ -118,7 +118,7 @@ def _reuse(
         shown.finished(*line)
     shown.close()
     run.state, run.ended_at = "finished", utc_now()
-    write_run(store.root, run)
+    store.record_run(run)
     _tell(events, store, run)
     return made if finish is None else finish(looking, made)
 

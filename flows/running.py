@@ -56,8 +56,12 @@ def run_flow(
         if server is not None and (home / "prefect.db").is_file():
             server.begin()
         profile = load()
-        Store(store).prepare()
-        if server is not None and shortcut is not None and not profile.runtime.is_watched:
+        # Keys that Prefect keeps are known when its server is.
+        is_open = profile.runtime.shared is None or not profile.runtime.secrets
+        if is_open:
+            profile.runtime.open_store().prepare()
+        quick = is_open and not profile.runtime.is_watched
+        if server is not None and shortcut is not None and quick:
             there = shortcut(profile, lambda: TerminalReporter(console))
             if there is not None:
                 return profile, there
@@ -123,10 +127,13 @@ def _stopping_on_signals(console: Console) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def store_of(path: Path) -> Store:
-    """An existing store. Raises StoreError where there is none."""
+def store_of(place: str | Path) -> Store:
+    """An existing store, to be looked at. Raises StoreError where there is none."""
     from infra.errors import StoreError
+    from infra.place import is_address, open_store
 
-    if not path.is_dir():
-        raise StoreError(f"there is no store {path}; give its folder with --store")
-    return Store(path)
+    if not is_address(place) and not Path(place).is_dir():
+        raise StoreError(f"there is no store {place}; give its folder with --store")
+    opened = open_store(place)
+    opened.refresh()
+    return opened

@@ -25,7 +25,6 @@ from flows.refresh import refresh
 from flows.retention import RETENTION_DAYS, remove_old_runs
 from flows.train import train
 from flows.work import THREADS
-from infra.store import Store
 from infra.turns import Collision, TurnTaken, turn
 
 _LOG = logging.getLogger("webtext.scheduled")
@@ -55,7 +54,7 @@ def _in_turn(
     settings: Profile, kind: str, on_collision: Collision, work: Callable[[Profile], Any]
 ) -> Any:
     """Do the work in the store's turn; a run that is skipped is completed and says so."""
-    store = Store(settings.runtime.store)
+    store = settings.runtime.open_store()
     store.prepare()
     try:
         with turn(store.root, kind, str(flow_run.get_id()), on_collision, _LOG.warning):
@@ -105,7 +104,7 @@ def scheduled_refresh(
         on_collision: what to do while another build has the store's turn.
     """
     settings = _settings(profile, changes)
-    if not new_dumps(Store(settings.runtime.store), settings):
+    if not new_dumps(settings.runtime.open_store(), settings):
         shown = ", ".join(map(str, settings.inputs.submissions)) or "(none named)"
         return Completed(message=f"nothing to do: no dump at {shown} that was not read already")
     return _in_turn(settings, BUILD, on_collision, refresh.fn)
@@ -159,7 +158,7 @@ def scheduled_evaluate(
         on_collision: what to do while another run scores.
     """
     settings = _settings(profile, changes)
-    store = Store(settings.runtime.store)
+    store = settings.runtime.open_store()
     found = unscored_models(store)
     if not found:
         return Completed(message="nothing to do: every model and checkpoint has its scores")

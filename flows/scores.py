@@ -30,7 +30,7 @@ def missing_benchmarks(folder: Path) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def find_scores(store_folder: Path, reference: str) -> list[Path]:
+def find_scores(place: str | Path, reference: str) -> list[Path]:
     """Folders of the scores of a model: a folder that holds some, or the newest in the store.
 
     Raises:
@@ -49,7 +49,7 @@ def find_scores(store_folder: Path, reference: str) -> list[Path]:
     )
     if below:
         return below
-    store = store_of(store_folder)
+    store = store_of(place)
     wanted = [record.fingerprint for record in find_model(store, reference).inputs]
     newest: dict[str, tuple[str, Path]] = {}
     for scores in store.folders():
@@ -62,7 +62,7 @@ def find_scores(store_folder: Path, reference: str) -> list[Path]:
             newest[key] = (manifest.maker.finished_at, scores)
     if not newest:
         raise StoreError(
-            f"{store.root} holds no scores of {reference}; make them with: "
-            f"webtext eval --store {store.root} {reference}"
+            f"{store.place} holds no scores of {reference}; make them with: "
+            f"webtext eval --store {store.place} {reference}"
         )
-    return [path for _, path in newest.values()]
+    return [store.bring(path) for _, path in newest.values()]

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from flows.profile import Profile
 from flows.server import prefect_api
-from infra.store import Store
 
 AT_ONCE = 2
 """Runs at a time: a build, and a scoring beside it."""
@@ -30,7 +29,7 @@ def serve_deployments(
     """
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    Store(profile.runtime.store).prepare()
+    profile.runtime.open_store().prepare()
     with prefect_api(profile.runtime.store / "prefect", schedules=True) as server:
         if server is not None:
             server.begin()

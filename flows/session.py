@@ -12,22 +12,26 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.cross_links import flow_run_id, publish_artifacts, tag_flow_run
-from flows.openlineage import LineageEvents, server_url
+from flows.openlineage import LineageEvents, event_file, server_url
 from flows.profile import Profile, Runtime
 from flows.progress import LogReporter, Reporter
+from flows.secret_blocks import load_secrets
 from flows.watchers import Watchers
 from infra.call import GIB
 from infra.children import Children
 from infra.disk import watching
 from infra.environment import utc_now
-from infra.errors import DiskLow, GateClosed, ProfileError, Stopped
-from infra.runs import Mark, Run, Use, new_run, write_run
+from infra.errors import DiskLow, GateClosed, Stopped
+from infra.runs import Mark, Run, Use, new_run
 from infra.secrets import know, mask, reveal
 from infra.store import Artifact, Store
 from model.device import Device, choose_device
+
+if TYPE_CHECKING:
+    from flows.ray_engine import RayEngine
 
 
 class WorkToDo(Exception):  # noqa: N818
@@ -44,6 +48,8 @@ class Session:
     reporter: Reporter
     children: Children
     events: LineageEvents
+    engine: RayEngine | None = None
+    """The cluster that parts are worked on; None: this machine."""
     reuse_only: bool = False
     """Whether the session only looks: what is not there raises `WorkToDo` instead of being made."""
     stopped_because: str | None = None
@@ -80,7 +86,7 @@ class Session:
         with self._lock:
             self.run.uses.append(use)
             if not self.reuse_only:
-                write_run(self.store.root, self.run)
+                self.store.record_run(self.run)
                 self.events.stage_ended(artifact, how, seconds)
 
     def record_mark(self, mark: Mark) -> None:
@@ -90,7 +96,7 @@ class Session:
                 return
             self.run.marks.append(mark)
             if not self.reuse_only:
-                write_run(self.store.root, self.run)
+                self.store.record_run(self.run)
 
     def expect_work(self, artifact: Artifact) -> None:
         """Call before any work on an artifact that is not finished.
@@ -98,7 +104,7 @@ class Session:
         Raises:
             WorkToDo: the session only looks.
         """
-        if self.reuse_only and not artifact.is_finished:
+        if self.reuse_only and not self.store.is_finished(artifact):
             raise WorkToDo(artifact.label)
 
 
@@ -127,23 +133,23 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
         yield outer
         return
     know(profile.model_dump(mode="json", exclude={"runtime": {"secrets"}}))
-    store = Store(profile.runtime.store)
+    load_secrets(profile.runtime.secrets)
+    store = profile.runtime.open_store()
     store.prepare()
     run = new_run(flow, profile.name, os.getpid())
     run.prefect_flow_run_id = flow_run_id()
-    _load_secrets(profile.runtime)
     watchers = Watchers(profile.runtime, run, store.root)
     children = Children(store.root / "logs" / run.run_id)
     events = LineageEvents(store, run, reveal(server_url(profile.runtime.openlineage_url)))
     reporter = watchers.with_reporter(_reporter.get() or LogReporter())
     opened = Session(profile, store, run, reporter, children, events)
-    write_run(store.root, run)
+    store.record_run(run)
     events.run_started()
     tag_flow_run(run)
     token = _current.set(opened)
     _by_run[run.run_id] = opened
     try:
-        with watching(store.root, opened.disk_floor_bytes, opened.stop):
+        with watching(store.root, opened.disk_floor_bytes, opened.stop), _engine(opened):
             yield opened
         run.state = "finished"
     except BaseException as error:
@@ -157,11 +163,26 @@ def session(flow: str, profile: Profile) -> Iterator[Session]:
         _by_run.pop(run.run_id, None)
         _current.reset(token)
         run.ended_at = utc_now()
-        write_run(store.root, run)
+        store.record_run(run)
         events.run_ended()
         events.close()
         publish_artifacts(run)
         watchers.close()
+        written = event_file(store.root, run.run_id)
+        if written.is_file():
+            store.share(written.relative_to(store.root).as_posix())
+
+
+@contextlib.contextmanager
+def _engine(opened: Session) -> Iterator[None]:
+    if opened.runtime.engine == "local":
+        yield
+        return
+    from flows.ray_engine import RayEngine
+
+    with RayEngine(opened.runtime, opened.store, opened.run.run_id, opened.reporter) as engine:
+        opened.engine = engine
+        yield
 
 
 def session_of(run_id: str) -> Session | None:
@@ -179,24 +200,3 @@ def stop_all() -> bool:
 def _was_stopped(error: BaseException) -> bool:
     # What is no Exception came from outside: Ctrl-C, or Prefect's signal that the run is cancelled.
     return isinstance(error, Stopped | GateClosed) or not isinstance(error, Exception)
-
-
-def _load_secrets(runtime: Runtime) -> None:
-    """Put what Prefect's secret blocks hold into the environment, which child processes inherit.
-
-    Raises:
-        ProfileError: there is no such block.
-    """
-    for name, block in runtime.secrets.items():
-        if name not in os.environ:
-            from prefect.blocks.system import Secret
-
-            try:
-                secret: Any = Secret.load(block)
-                os.environ[name] = str(secret.get())
-            except ValueError as error:
-                raise ProfileError(
-                    f"Prefect has no secret block {block!r} for {name}; make one on its pages "
-                    f"(Blocks), or set {name} in the environment"
-                ) from error
-    know([f"${{{name}}}" for name in runtime.secrets])

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from infra.errors import CorruptArtifact, StoreError
-from infra.garbage import find_garbage, remove
+from infra.garbage import find_garbage
 from infra.lineage import Node
 from infra.runs import read_runs
 from infra.store import Artifact, Store, verify_artifact
@@ -51,7 +51,7 @@ def artifact_or_score(store: Store, reference: str) -> Artifact:
     raise StoreError(f"no run in {store.root} has scored {reference}")
 
 
-def verify_folders(console: Console, folders: Sequence[Path]) -> int:
+def verify_folders(console: Console, store: Store, folders: Sequence[Path]) -> int:
     """Check artifacts one by one; 1 if any of them is not as it was made."""
     wrong = 0
     for folder in folders:
@@ -60,7 +60,7 @@ def verify_folders(console: Console, folders: Sequence[Path]) -> int:
             console.print(f"[yellow]unfinished[/] {label}", highlight=False)
             continue
         try:
-            problems = verify_artifact(folder)
+            problems = [*verify_artifact(store.bring(folder)), *store.check_stored(folder)]
         except CorruptArtifact as error:
             problems = [str(error)]
         wrong += bool(problems)
@@ -83,21 +83,21 @@ def collect_garbage(console: Console, store: Store, keep_runs: int, *, delete: b
         label = piece.path.relative_to(store.root)
         console.print(f"{piece.bytes / 1e6:9.1f} MB  {label}  [dim]{piece.reason}[/]")
         if delete:
-            remove(piece)
+            store.discard(piece.path)
     total = sum(piece.bytes for piece in garbage) / 1e6
     done = "Removed" if delete else "Could remove"
     hint = "" if delete or not garbage else "; add --delete to do so"
     console.print(f"{done} {len(garbage)} pieces, {total:,.1f} MB{hint}.", highlight=False)
 
 
-def print_fidelity(console: Console, artifact: Artifact, *, as_json: bool) -> None:
+def print_fidelity(console: Console, artifact: Artifact, folder: Path, *, as_json: bool) -> None:
     """Print how the domains of a build compare with the published ones of WebText."""
     from flows.fidelity import HEADINGS, fidelity_cells, fidelity_notes, read_fidelity
 
     if as_json:
-        print((artifact.path / "fidelity.json").read_text("utf-8"), end="")  # noqa: T201  the result
+        print((folder / "fidelity.json").read_text("utf-8"), end="")  # noqa: T201  the result
         return
-    tables = read_fidelity(artifact.path)
+    tables = read_fidelity(folder)
     title = f"{artifact.label} beside WebText's 1,000 commonest domains"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for place, heading in enumerate(HEADINGS):
@@ -109,13 +109,14 @@ def print_fidelity(console: Console, artifact: Artifact, *, as_json: bool) -> No
         console.print(f"[dim]{note}[/]", highlight=False)
 
 
-def model_folder(store: Path, model: str) -> Path:
+def model_folder(store: str | Path, model: str) -> Path:
     """The folder of a model: one that a path names, or an artifact of the store."""
     from flows.running import store_of
 
     if (Path(model) / "config.json").is_file():
         return Path(model)
-    return store_of(store).find(model).path
+    opened = store_of(store)
+    return opened.bring(opened.find(model).path)
 
 
 def generate_text(

@@ -26,6 +26,8 @@ class Stage:
     """Whether the function goes on from what a killed attempt left."""
     local: bool = False
     """Whether a part reads, of what is partitioned, its own partition alone."""
+    reads: tuple[str, ...] | None = None
+    """Patterns of the roles whose files it reads, and not manifests alone; None: all."""
     optional: tuple[str, ...] = ()
     """Roles in which a table without rows is the same to a part as none."""
     packages: tuple[str, ...] = ()
@@ -99,7 +101,7 @@ DUPLICATES = Stage(
 CORPUS = Stage(
     "corpus", "webtext.corpus:select_corpus_partition", "documents", "documents", local=True
 )
-DATASET = Stage("dataset", "flows.dataset:write_dataset", "documents", "files")
+DATASET = Stage("dataset", "flows.dataset:write_dataset", "documents", "files", reads=("corpus",))
 FIDELITY = Stage("fidelity", "webtext.domain_counts:measure_fidelity", "links", "tables")
 SHARDS = Stage(
     "shards",
@@ -138,7 +140,14 @@ CLEAN_SCORES = Stage(
 )
 BIAS = Stage("bias", "flows.bias_stage:probe_model", "continuations", "continuations", version=2)
 CURVES = Stage("curves", "flows.curves:draw_curves_of", "models", "models")
-CARD = Stage("card", "flows.card:write_card", "artifacts", "artifacts", version=5)
+CARD = Stage(
+    "card",
+    "flows.card:write_card",
+    "artifacts",
+    "artifacts",
+    version=5,
+    reads=("model", "scores/*", "fidelity", "corpus", "shards", "bias", "overlap", "clean-scores"),
+)
 
 FUNNEL = (
     SUBMISSIONS, LINKS, CAPTURES, PAGES, ROWS, ROW_PAGES, DOCUMENTS, DUPLICATES, CORPUS, SHARDS,

@@ -53,7 +53,7 @@ def takedowns_of(store: Store, model: Artifact) -> tuple[Takedown, ...]:
     groups: dict[tuple[str, str], list[Removal]] = {}
     for removal in removals:
         groups.setdefault((removal.date, removal.reason), []).append(removal)
-    order = TrainingOrder(_known(model), _known(shards))
+    order = TrainingOrder(_known(store, model), _known(store, shards))
     found, counted = [], set[bytes]()
     for (date, reason), group in groups.items():
         chosen = [
@@ -64,7 +64,7 @@ def takedowns_of(store: Store, model: Artifact) -> tuple[Takedown, ...]:
         ]
         counted.update(key for _month, _partition, key in chosen)
         if chosen:
-            spans = list(_spans(shards, chosen))
+            spans = list(_spans(_known(store, shards), chosen))
             reading = read_spans(order, spans)
             found.append(
                 Takedown(
@@ -82,10 +82,13 @@ def takedowns_of(store: Store, model: Artifact) -> tuple[Takedown, ...]:
 def _months(store: Store, shards: Artifact) -> list[Artifact]:
     """The corpora that shards, or the months of a series, were made from, in their order."""
     inputs = shards.identity.inputs
-    return [artifact_of(store, one) for one in inputs if one.role == stages.CORPUS.name]
+    corpora = [artifact_of(store, one) for one in inputs if one.role == stages.CORPUS.name]
+    for corpus in corpora:
+        store.bring(corpus.path, lambda name: name.startswith("train/"))
+    return corpora
 
 
-def _spans(shards: Artifact, chosen: list[tuple[int, int, bytes]]) -> Iterator[Span]:
+def _spans(shards: Known, chosen: list[tuple[int, int, bytes]]) -> Iterator[Span]:
     by_table: dict[str, list[bytes]] = {}
     for month, partition, key in chosen:
         name = f"spans/part-{partition:05d}.parquet"
@@ -93,9 +96,9 @@ def _spans(shards: Artifact, chosen: list[tuple[int, int, bytes]]) -> Iterator[S
             name = name_in_series(month, name)
         by_table.setdefault(name, []).append(key)
     for name, keys in by_table.items():
-        for row in find_rows(shards.path / name, "link_id", keys):
+        for row in find_rows(shards.file(name), "link_id", keys):
             yield Span(**{name: plain(value) for name, value in row.items()})
 
 
-def _known(artifact: Artifact) -> Known:
-    return Known(artifact.label, artifact.path, artifact.manifest())
+def _known(store: Store, artifact: Artifact) -> Known:
+    return Known(artifact.label, artifact.path, artifact.manifest(), store)

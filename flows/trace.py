@@ -262,6 +262,7 @@ class Desk:
         if capture is None or captures is None or capture.warc_file is None:
             raise StoreError(f"there is no capture of {found.link.url}: {_end(found)}")
         try:
+            captures.file(capture.warc_file)
             response = read_capture(
                 captures.folder, capture.model_dump(), max_bytes=_MOST_PAGE_BYTES
             )

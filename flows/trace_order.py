@@ -31,9 +31,9 @@ class TrainingOrder:
         self.model = model.label
         self.steps: int = training["steps"]
         self.context: int = config["network"]["context"]
-        self.without_update = frozenset(_refused(model.folder / "spikes.jsonl"))
+        self.without_update = frozenset(_refused(model.file("spikes.jsonl")))
         self._month = month
-        self._shards = Shards(shards.folder, "train", self.context)
+        self._shards = Shards(shards.whole(), "train", self.context)
         self._order = SequenceOrder(self._shards, training["seed"], training["sequences_per_step"])
 
     def rows_of_step(self, step: int) -> list[tuple[str, int]]:

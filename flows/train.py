@@ -20,16 +20,17 @@ from flows.evaluate import find_benchmarks
 from flows.funnel import publish_markdown
 from flows.gates import step_gates
 from flows.months import find_trainable
+from flows.part_spec import PartSpec, is_transient
 from flows.profile import Profile, as_profile
 from flows.session import Session, session, session_of
-from flows.work import PartSpec, is_transient, make, planned, whole
+from flows.work import make, planned, whole
 from flows.zero_shot import FUNCTION, LOG_NAME, draw_on_the_way, on_the_way_markdown
 from infra.call import PartRecord
 from infra.children import log_tail, signal_group
 from infra.environment import other_versions
 from infra.errors import ChildDied, OtherVersions, ProfileError, StageFailed
 from infra.files import files_below, write_atomic
-from infra.parts import describe_file, publish_part
+from infra.parts import describe_file
 from infra.store import Artifact
 from model.config import CheckpointConfig, MonitorConfig, ProbeSpec, TrainSpec
 from model.device import choose_device
@@ -51,7 +52,9 @@ def train(profile: Profile | str, shards: str) -> dict[str, str]:
     settings = as_profile(profile)
     with session("train", settings) as run:
         made = make_model(run, shards)
-        _publish_losses(run.store.find(made[stages.MODEL.name]))
+        model = run.store.find(made[stages.MODEL.name])
+        run.store.bring(model.path, {"losses.jsonl", LOG_NAME}.__contains__)
+        _publish_losses(model)
         return made
 
 
@@ -143,6 +146,7 @@ def train_model(
     """Run the launcher to its end, going on from the last checkpoint, and publish the model."""
     run = session_of(spec.run_id)
     assert run is not None
+    run.store.bring_needs(spec.needs)
     began = time.monotonic()
     accepted = run.runtime.other_versions == "accept"
     if checkpoints.copy_to is not None:  # a folder for each model there
@@ -172,7 +176,7 @@ def train_model(
     record = PartRecord(
         files=files, counts=counts, seconds=seconds, cpu_seconds=0.0, packages=spec.packages
     )
-    publish_part(spec.artifact, spec.work, spec.part, record)
+    run.store.publish_part(spec.artifact, spec.part, record)
     return counts
 
 

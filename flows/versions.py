@@ -28,7 +28,7 @@ def settle(session: Session, stage: Stage, artifact: Artifact) -> Artifact:
     Raises:
         OtherVersions: it was made with others, and the run is not told what to do.
     """
-    if not stage.packages or not artifact.is_finished:
+    if not stage.packages or not session.store.is_finished(artifact):
         return artifact
     differing = other_versions(artifact.manifest().maker.packages, stage.packages)
     if not differing:
@@ -42,7 +42,7 @@ def settle(session: Session, stage: Stage, artifact: Artifact) -> Artifact:
         wanted.inputs,
         installed(stage.packages),
     )
-    if remade.is_finished or session.runtime.other_versions == "remake":
+    if session.store.is_finished(remade) or session.runtime.other_versions == "remake":
         return remade
     _accept(session, artifact, differing, "make it again beside the old one with "
             "--set runtime.other_versions=remake")  # fmt: skip

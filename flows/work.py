@@ -6,16 +6,15 @@ an earlier run finished is not run again. Tasks are submitted in a bounded windo
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
@@ -24,20 +23,20 @@ from flows.disk_guard import expected_bytes
 from flows.funnel import publish_counts
 from flows.gates import check_gates
 from flows.json_log import name_part
+from flows.part_spec import PartSpec, is_transient
 from flows.progress import summarise
 from flows.session import Session, session_of
 from flows.stages import Stage
 from flows.versions import settle
 from infra.call import GIB, Call, PartRecord
-from infra.children import Children
 from infra.disk import require_room
 from infra.environment import installed, other_versions, utc_now
-from infra.errors import ChildDied, LeaseHeld
-from infra.lease import read_holder
+from infra.errors import LeaseHeld
 from infra.manifest import InputRecord
-from infra.part_keys import find_donors, lend_part, part_keys
-from infra.parts import discard_part, finished_part, publish_part, scratch_folder
-from infra.store import Artifact, drop_work, require_sizes
+from infra.needs import needs_of
+from infra.part_keys import part_keys
+from infra.parts import scratch_folder
+from infra.store import Artifact, drop_work
 from infra.taken import take_over
 from webtext.counts import Counts
 
@@ -48,6 +47,8 @@ THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_worker
 """Runs the flows' tasks; a thread only waits for its child, and the window bounds how many do."""
 
 _POLL_LEASE_S = 0.5
+_END_GRACE_S = 30.0
+"""How long tasks of a stopped run have to end by themselves."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,19 +62,6 @@ class Part:
     arguments: Mapping[str, Any]
     reads: Sequence[InputRecord] = ()
     """The outside files that it alone reads."""
-
-
-class PartSpec(BaseModel):
-    """What a task is given: small, plain, and enough to run anywhere that sees the store."""
-
-    run_id: str
-    title: str
-    part: str
-    artifact: Path
-    work: Path
-    call: Call
-    packages: dict[str, str] = {}
-    """Versions that its bytes depend on."""
 
 
 def partitions(count: int) -> list[Part]:
@@ -100,14 +88,15 @@ def run_part(spec: PartSpec) -> dict[str, Any]:
     """Run one part in a child process and move its files into the artifact."""
     name_part(spec.title, spec.part)
     session = session_of(spec.run_id)
-    children = session.children if session else Children(spec.work / "logs")
+    assert session is not None
 
     def report(done: int, total: int | None, facts: dict[str, float]) -> None:
-        if session:
-            session.reporter.progress(spec.title, spec.part, done, total, facts)
+        session.reporter.progress(spec.title, spec.part, done, total, facts)
 
-    record = children.run(spec.call, report).model_copy(update={"packages": spec.packages})
-    publish_part(spec.artifact, spec.work, spec.part, record)
+    session.store.bring_needs(spec.needs)
+    record = session.children.run(spec.call, report)
+    record = record.model_copy(update={"packages": spec.packages})
+    session.store.publish_part(spec.artifact, spec.part, record)
     return record.counts
 
 
@@ -161,20 +150,22 @@ def make(
     }
     session.expect_work(artifact)
     how = "reused"
-    while not artifact.is_finished:
+    while not session.store.is_finished(artifact):
         session.children.check()
         try:
             with (
                 session.store.writing(artifact, session.run.run_id),
                 session.events.making(artifact),
             ):
-                if not take_over(artifact, session.profile.inputs.taken):
+                if take_over(artifact, session.profile.inputs.taken):
+                    session.store.adopt(artifact)
+                else:
                     how = _make(session, stage, title, artifact, inputs, parts, common, run)
         except LeaseHeld as held:
             session.reporter.waiting(title, str(held))
             _wait(session, artifact)
     if how == "reused":
-        require_sizes(artifact)
+        session.store.require_sizes(artifact)
     seconds = time.monotonic() - began
     session.record_use(artifact, how, seconds)
     counts = artifact.manifest().counts
@@ -198,20 +189,26 @@ def _make(
     run: Callable[[PartSpec], dict[str, Any]] | None,
 ) -> str:
     """Make the artifact under its lease; `reused` where another run was quicker."""
-    if artifact.is_finished:
+    if session.store.is_finished(artifact):
         drop_work(artifact)
         return "reused"
     started_at, began = utc_now(), time.monotonic()
     session.reporter.started(title, len(parts), stage.unit)
     keys = _part_keys(stage, artifact, inputs, parts) if run is None else {}
+    names = [part.name for part in parts]
+    done = session.store.finished_parts(artifact, names)
     mixing = session.runtime.other_versions == "accept"
     if not mixing:
-        _discard_others(stage, artifact, parts)
-    lent = _lend(artifact, parts, keys, () if mixing else stage.packages)
+        done = _discard_others(session, stage, artifact, done)
+    missing = {name: key for name, key in keys.items() if name not in done}
+    packages = () if mixing else stage.packages
+    lent = session.store.lend_parts(artifact, missing, packages)
+    if lent:
+        done = session.store.finished_parts(artifact, names)
     _require_room(session, stage, title, artifact, inputs)
     specs = []
     for part in parts:
-        if finished_part(artifact.path, artifact.work, part.name) is not None:
+        if part.name in done:
             session.reporter.progress(title, part.name, 1, 1, {})
             session.reporter.part_finished(title, part.name)
         else:
@@ -221,7 +218,7 @@ def _make(
             run(spec)
             session.reporter.part_finished(title, spec.part)
     else:
-        _run_parts(session, stage, title, specs)
+        _run_parts(session, stage, title, artifact, specs)
     _finish(session, stage, artifact, parts, keys, lent, started_at, began)
     return "made"
 
@@ -250,32 +247,14 @@ def _part_keys(
     )
 
 
-def _discard_others(stage: Stage, artifact: Artifact, parts: Sequence[Part]) -> None:
-    """Undo the parts of unfinished work that other versions of packages have made."""
-    for part in parts if stage.packages else ():
-        record = finished_part(artifact.path, artifact.work, part.name)
-        if record is not None and other_versions(record.packages, stage.packages):
-            discard_part(artifact.path, artifact.work, part.name, record)
-
-
-def _lend(
-    artifact: Artifact, parts: Sequence[Part], keys: Mapping[str, str], packages: Sequence[str]
-) -> int:
-    """Take over the parts that another artifact has; gives how many."""
-    missing = [
-        part.name
-        for part in parts
-        if part.name in keys and finished_part(artifact.path, artifact.work, part.name) is None
-    ]
-    donors = find_donors(artifact.path.parent, (keys[name] for name in missing), packages)
-    lent = 0
-    for name in missing:
-        donor = donors.get(keys[name])
-        if donor is not None:
-            record = lend_part(donor, scratch_folder(artifact.work, name))
-            publish_part(artifact.path, artifact.work, name, record)
-            lent += 1
-    return lent
+def _discard_others(
+    session: Session, stage: Stage, artifact: Artifact, done: Mapping[str, PartRecord]
+) -> dict[str, PartRecord]:
+    """Undo the parts of unfinished work that other versions of packages have made; the rest."""
+    others = {part for part, one in done.items() if other_versions(one.packages, stage.packages)}
+    for part in others:
+        session.store.discard_part(artifact, part, done[part])
+    return {part: record for part, record in done.items() if part not in others}
 
 
 def _spec(
@@ -286,9 +265,12 @@ def _spec(
     part: Part,
     common: Mapping[str, Any],
 ) -> PartSpec:
+    arguments: Mapping[str, Any] = {**common, **part.arguments}
+    if session.engine is not None:
+        arguments = session.store.with_sources(arguments)
     call = Call(
         function=stage.function,
-        arguments={**common, **part.arguments},
+        arguments=dict(arguments),
         scratch=scratch_folder(artifact.work, part.name),
         resumable=stage.resumable,
         memory_bytes=int(session.runtime.memory_gib * GIB),
@@ -298,29 +280,46 @@ def _spec(
         run_id=session.run.run_id,
         title=title,
         part=part.name,
+        root=session.store.root,
         artifact=artifact.path,
         work=artifact.work,
+        needs=needs_of(
+            session.store.root, call.arguments, part.name, local=stage.local, reads=stage.reads
+        ),
         call=call,
         packages=installed(stage.packages),
     )
 
 
 def in_window(
-    session: Session, items: Sequence[Item], submit: Callable[[Item], PrefectFuture[Result]]
+    session: Session,
+    items: Sequence[Item],
+    submit: Callable[[Item], PrefectFuture[Result]],
+    window: Callable[[], int] | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Keep as many tasks submitted as there are workers, never all of thousands.
 
     Yields each item with its task's result, as they come. A task that fails stops the run.
+
+    Args:
+        session: the run.
+        items: what there is a task of.
+        submit: begins the task of one.
+        window: how many are submitted at once; by default the run's workers.
     """
     waiting = list(reversed(items))
     running: dict[PrefectFuture[Result], Item] = {}
+    ended: queue.SimpleQueue[PrefectFuture[Result]] = queue.SimpleQueue()
     while waiting or running:
-        while waiting and len(running) < session.runtime.workers:
+        most = window() if window else session.runtime.workers
+        while waiting and len(running) < most:
             item = waiting.pop()
-            running[submit(item)] = item
-        done = next(as_completed(list(running)))
-        item = running.pop(done)
+            future = submit(item)
+            running[future] = item
+            future.add_done_callback(ended.put)
         try:
+            done = _next(session, ended)
+            item = running.pop(done)
             result = done.result()
         except BaseException:
             # The run is lost; what its other parts have finished is kept for the next one.
@@ -329,8 +328,39 @@ def in_window(
         yield item, result
 
 
-def _run_parts(session: Session, stage: Stage, title: str, specs: Sequence[PartSpec]) -> None:
-    for spec, _counts in in_window(session, specs, run_part.submit):
+def _next(session: Session, ended: queue.SimpleQueue[Result]) -> Result:
+    """The next future that ends; Stopped where the run is stopped and none ends soon."""
+    stopping_since = None
+    while True:
+        try:
+            return ended.get(timeout=_POLL_LEASE_S)
+        except queue.Empty:
+            if session.children.is_stopping:
+                stopping_since = stopping_since or time.monotonic()
+                if time.monotonic() - stopping_since > _END_GRACE_S:
+                    session.children.check()
+
+
+def run_one(spec: PartSpec) -> dict[str, Any]:
+    """Run a part from inside another task: on the cluster, where there is one, or in a child."""
+    session = session_of(spec.run_id)
+    assert session is not None
+    if session.engine is not None and session.engine.takes(spec.call.arguments):
+        return session.engine.submit(spec).result()
+    counts: dict[str, Any] = run_part.fn(spec)
+    return counts
+
+
+def _run_parts(
+    session: Session, stage: Stage, title: str, artifact: Artifact, specs: Sequence[PartSpec]
+) -> None:
+    engine = session.engine
+    submit: Callable[[PartSpec], PrefectFuture[dict[str, Any]]] = run_part.submit
+    window = None
+    if engine is not None and all(engine.takes(spec.call.arguments) for spec in specs[:1]):
+        submit, window = engine.submit, engine.window
+    for spec, _counts in in_window(session, specs, submit, window):
+        session.store.check_writing(artifact)
         session.reporter.part_finished(title, spec.part)
     session.children.retire(stage.function)
 
@@ -345,9 +375,8 @@ def _finish(
     started_at: str,
     began: float,
 ) -> None:
-    records = [finished_part(artifact.path, artifact.work, part.name) for part in parts]
-    done = [record for record in records if record is not None]
-    assert len(done) == len(parts)
+    records = session.store.finished_parts(artifact, [part.name for part in parts])
+    done = [records[part.name] for part in parts]
     session.store.finish(
         artifact,
         files=[file for record in done for file in record.files],
@@ -397,20 +426,8 @@ def _records(inputs: Inputs) -> list[InputRecord]:
 
 def _wait(session: Session, artifact: Artifact) -> None:
     """Wait until the artifact is finished or its writer has gone."""
-    while not artifact.is_finished:
+    while not session.store.is_finished(artifact):
         session.children.check()
-        holder = read_holder(artifact.work)
-        if holder is None or not holder.is_live():
+        if session.store.live_holder(artifact) is None:
             return
         time.sleep(_POLL_LEASE_S)
-
-
-def is_transient(state: State[Any]) -> bool:
-    """Whether a failed task died in a way that may not happen again (a retry condition)."""
-    try:
-        state.result()
-    except ChildDied:
-        return True
-    except BaseException:  # noqa: BLE001  it is only looked at; the task raises it itself
-        return False
-    return False

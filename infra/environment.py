@@ -90,6 +90,16 @@ def host() -> str:
     return socket.gethostname()
 
 
+@cache
+def boot() -> str | None:
+    """What this start of the machine, and this container, alone have; None where it is not told."""
+    try:
+        processes = Path("/proc/self/ns/pid").readlink()
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {processes}"
+    except OSError:
+        return None
+
+
 def python_version() -> str:
     """For example `CPython 3.11.7`."""
     return f"{platform.python_implementation()} {platform.python_version()}"

@@ -6,6 +6,8 @@ InfraError              anything a user can mend; its message says what, where a
 │   └── OtherFormat     ... or are of another version of this project; they must not be touched
 ├── OtherVersions       an artifact was made with other versions of packages than are installed
 ├── LeaseHeld           another live run writes this artifact
+├── LeaseLost           the lease on an artifact lapsed and another run has it
+├── StoreUnreachable    object storage did not do as asked, however often (transient)
 ├── ProfileError        a profile is missing, is not TOML or holds an unknown key
 ├── GateClosed          a stage's figures are not what the profile expects; what was made is kept
 ├── DiskLow             the store's disk has not enough room for what is to come
@@ -40,6 +42,14 @@ class OtherVersions(InfraError):  # noqa: N818
 
 class LeaseHeld(InfraError):  # noqa: N818
     """Another live run writes this artifact."""
+
+
+class LeaseLost(InfraError):  # noqa: N818
+    """The lease on an artifact lapsed while it was being made, and another run may have it."""
+
+
+class StoreUnreachable(InfraError):  # noqa: N818
+    """Object storage did not answer as it should; trying again later may help."""
 
 
 class ProfileError(InfraError):

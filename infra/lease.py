@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from infra.environment import host
+from infra.environment import boot, host
 from infra.errors import LeaseHeld
 from infra.files import write_atomic
 from infra.orphans import is_alive, started_at
@@ -35,6 +35,8 @@ class Holder(BaseModel):
     token: str
     run_id: str
     host: str
+    boot: str | None = None
+    """What tells machines, and containers on them, of the same name apart."""
     process: int
     process_start: str | None
     beat_at: float
@@ -42,9 +44,26 @@ class Holder(BaseModel):
 
     def is_live(self) -> bool:
         """Whether the holder can still be writing."""
-        if self.host == host():
+        if self.is_of_this_machine():
             return is_alive(self.process) and started_at(self.process) == self.process_start
         return time.time() - self.beat_at < LAPSE_S
+
+    def is_of_this_machine(self) -> bool:
+        """Whether its process would be seen from here."""
+        return self.host == host() and self.boot in (None, boot())
+
+
+def new_holder(run_id: str) -> Holder:
+    """This process as a holder."""
+    return Holder(
+        token=uuid.uuid4().hex,
+        run_id=run_id,
+        host=host(),
+        boot=boot(),
+        process=os.getpid(),
+        process_start=started_at(os.getpid()),
+        beat_at=time.time(),
+    )
 
 
 def read_holder(work: Path) -> Holder | None:
@@ -62,14 +81,7 @@ def lease(work: Path, run_id: str) -> Iterator[None]:
     Raises:
         LeaseHeld: another live process holds it; the message names it.
     """
-    holder = Holder(
-        token=uuid.uuid4().hex,
-        run_id=run_id,
-        host=host(),
-        process=os.getpid(),
-        process_start=started_at(os.getpid()),
-        beat_at=time.time(),
-    )
+    holder = new_holder(run_id)
     _take(work, holder)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(work, holder, ended), daemon=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.manifest import MANIFEST_NAME, InputRecord, Manifest
+from infra.manifest import InputRecord, Manifest
 from infra.store import Artifact, Store, open_artifact
 
 
@@ -54,7 +54,7 @@ def artifact_of(store: Store, entry: InputRecord) -> Artifact:
         StoreError: it is gone.
     """
     folder = store.root / entry.name
-    if (folder / MANIFEST_NAME).is_file():
+    if store.has(entry.name):
         found = open_artifact(folder)
         if found.fingerprint == entry.fingerprint:
             return found
@@ -79,7 +79,7 @@ def _node(store: Store, entry: InputRecord, seen: dict[str, Node]) -> Node:
 
 def _artifact_node(store: Store, entry: InputRecord, seen: dict[str, Node]) -> Node:
     folder = store.root / entry.name
-    if not (folder / MANIFEST_NAME).is_file():
+    if not store.has(entry.name):
         return Node(entry.role, entry.name, "missing", entry.fingerprint)
     manifest = Manifest.read(folder)
     parents = tuple(_node(store, parent, seen) for parent in manifest.identity.inputs)

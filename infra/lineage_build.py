@@ -7,7 +7,7 @@ build, scores stand on models. All of it is read from the manifests; nothing els
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,8 @@ class Known:
     label: str
     folder: Path
     manifest: Manifest
+    store: Store | None = field(default=None, compare=False)
+    """What brings its files from object storage, where the store is there."""
 
     @property
     def stage(self) -> str:
@@ -59,14 +61,30 @@ class Known:
             return label
         return f"{label}@{int(milestones[0].split('/')[1].removeprefix('step-'))}"
 
+    def part_names(self, table: str) -> list[str]:
+        """The paths inside it of the files of one of its tables, in their order."""
+        return sorted(f.path for f in self.manifest.files if f.path.startswith(f"{table}/"))
+
     def parts(self, table: str) -> list[Path]:
         """The files of one of its tables, a partition each, in their order."""
-        found = [file.path for file in self.manifest.files if file.path.startswith(f"{table}/")]
-        return [self.folder / path for path in sorted(found)]
+        names = self.part_names(table)
+        home = self._home(set(names).__contains__)
+        return [home / name for name in names]
 
     def part(self, table: str, partition: int) -> Path:
         """The file of one partition of a table."""
-        return self.folder / table / f"part-{partition:05d}.parquet"
+        return self.file(f"{table}/part-{partition:05d}.parquet")
+
+    def file(self, name: str) -> Path:
+        """One of its files."""
+        return self._home(name.__eq__) / name
+
+    def whole(self) -> Path:
+        """Its folder, with all files in it."""
+        return self._home(None)
+
+    def _home(self, wanted: Callable[[str], bool] | None) -> Path:
+        return self.folder if self.store is None else self.store.bring(self.folder, wanted)
 
 
 @dataclass(frozen=True)
@@ -100,7 +118,7 @@ class Build:
     @property
     def partitions(self) -> int:
         """How many partitions its links are dealt to."""
-        return len(self.need("links").parts("links"))
+        return len(self.need("links").part_names("links"))
 
     def members(self) -> Iterator[Known]:
         """Its corpus artifacts, the models trained on them, and their scores."""
@@ -123,7 +141,7 @@ class Library:
         self.store = store
         self.known = {
             f"{folder.parent.name}/{folder.name}": Known(
-                f"{folder.parent.name}/{folder.name}", folder, Manifest.read(folder)
+                f"{folder.parent.name}/{folder.name}", folder, Manifest.read(folder), store
             )
             for folder in store.folders()
             if (folder / MANIFEST_NAME).is_file()
@@ -157,7 +175,7 @@ class Library:
             StoreError: there is none.
         """
         if not self.builds:
-            raise StoreError(f"{self.store.root} holds no corpus yet; `webtext run` makes one")
+            raise StoreError(f"{self.store.place} holds no corpus yet; `webtext run` makes one")
         if reference is None:
             return self.builds[0]
         wanted = self._labels_of(reference)

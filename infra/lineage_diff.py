@@ -151,7 +151,7 @@ def _maker(known: Known) -> dict[str, Any]:
 
 
 def _losses(model: Known) -> dict[int, dict[str, Any]]:
-    with (model.folder / "losses.jsonl").open(encoding="utf-8") as file:
+    with model.file("losses.jsonl").open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     return {line["step"]: line for line in lines}
 

@@ -174,8 +174,8 @@ def fates(build: Build, partition: int, keys: Sequence[bytes]) -> dict[bytes, st
         known = build.get(role)
         if known is None:
             continue
-        whole = known.folder / table / f"{table}.parquet"
-        path = whole if role == "duplicates" else known.part(table, partition)
+        of_all = role == "duplicates"
+        path = known.file(f"{table}/{table}.parquet") if of_all else known.part(table, partition)
         for row in find_rows(path, "link_id", keys, ["link_id", reason]):
             end: str = row[reason]
             found[row["link_id"]] = _NAMES.get((role, end), end)

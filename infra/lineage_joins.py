@@ -95,7 +95,7 @@ class _Duplicates:
         self.removed, self._survivors = empty, empty
         self._met_removed = self._met_survivors = np.empty(0, dtype=bool)
         if known is not None:
-            path = known.folder / "duplicates" / "duplicates.parquet"
+            path = known.file("duplicates/duplicates.parquet")
             table = read_columns(path, ["link_id", "survivor_link_id"])
             self.removed = keys_of(table["link_id"])
             self._survivors = np.unique(keys_of(table["survivor_link_id"]))

@@ -77,7 +77,7 @@ def take_inventory(store: Store, now: datetime, most_runs: int = 0) -> Inventory
     for run in runs:
         for label in {use.artifact for use in run.uses}:
             used[label] = used.get(label, 0) + 1
-    artifacts = tuple(_artifact_row(folder, used, now) for folder in store.folders())
+    artifacts = tuple(_artifact_row(store, folder, used, now) for folder in store.folders())
     sizes = {row.artifact: row.bytes for row in artifacts}
     shown = runs[:most_runs] if most_runs else runs
     return Inventory(runs=tuple(_run_row(run, sizes, now) for run in shown), artifacts=artifacts)
@@ -105,7 +105,7 @@ def _run_row(run: Run, sizes: dict[str, int], now: datetime) -> RunRow:
     )
 
 
-def _artifact_row(folder: Path, used: dict[str, int], now: datetime) -> ArtifactRow:
+def _artifact_row(store: Store, folder: Path, used: dict[str, int], now: datetime) -> ArtifactRow:
     label = f"{folder.parent.name}/{folder.name}"
     row = {"artifact": label, "runs": used.get(label, 0)}
     changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
@@ -128,7 +128,7 @@ def _artifact_row(folder: Path, used: dict[str, int], now: datetime) -> Artifact
             "bytes": manifest.total_bytes,
             "age_s": _since(manifest.maker.finished_at, now),
             "run": manifest.maker.run_id,
-            "scores": tuple(_scores(Known(label, folder, manifest))),
+            "scores": tuple(_scores(Known(label, folder, manifest, store))),
         }
     )
 

@@ -170,7 +170,7 @@ def _overlaps(
 
 
 def _items(scores: Known, item: int) -> list[dict[str, Any]]:
-    path = scores.folder / "items.parquet"
+    path = scores.file("items.parquet")
     found = list(find_rows(path, "item", [item]))
     if not found:
         raise StoreError(f"{scores.label} has no item {item}; items are counted from 0")

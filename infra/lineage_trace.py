@@ -187,12 +187,12 @@ class Tracer:
 
     def _origin(self, link_id: bytes, partition: int) -> Origin | None:
         rows, pages = self.build.get("rows"), self.build.get("pages")
-        if rows is None or pages is None or not pages.parts("origins"):
+        if rows is None or pages is None or not pages.part_names("origins"):
             return None
         row = find_row(pages.part("origins", partition), "link_id", link_id, ["file", "row"])
         if row is None:
             return None
-        source = rows.folder / "sources" / f"file-{row['file']:05d}.json"
+        source = rows.file(f"sources/file-{row['file']:05d}.json")
         told = json.loads(source.read_bytes()) if source.is_file() else {}
         named = {name: told.get(name) for name in ("sha256", "origin")}
         return Origin(file=row["file"], row=row["row"], **named)
@@ -253,7 +253,7 @@ class Tracer:
         duplicates = self.build.get("duplicates")
         if duplicates is None:
             return None
-        row = find_row(duplicates.folder / "duplicates" / "duplicates.parquet", "link_id", link_id)
+        row = find_row(duplicates.file("duplicates/duplicates.parquet"), "link_id", link_id)
         if row is None:
             return None
         survivor = row["survivor_link_id"]
@@ -296,7 +296,7 @@ class Tracer:
         duplicates = self.build.get("duplicates")
         if duplicates is None:
             return []
-        path = duplicates.folder / "duplicates" / "duplicates.parquet"
+        path = duplicates.file("duplicates/duplicates.parquet")
         columns = ["link_id", "kind", "similarity"]
         rows = find_rows(path, "survivor_link_id", [link_id], columns)
         return [Copy(**{name: plain(value) for name, value in row.items()}) for row in rows]
@@ -304,7 +304,7 @@ class Tracer:
 
 def score_lines(scores: Known, model: str) -> Iterator[ScoreLine]:
     """The numbers of a scores artifact. Raises CorruptArtifact where they cannot be read."""
-    content = json.loads((scores.folder / "scores.json").read_bytes())
+    content = json.loads(scores.file("scores.json").read_bytes())
     for score in content:
         names = ("column", "variant", "value", "low", "high", "unit")
         shown = {name: score.get(name) for name in names}

@@ -22,7 +22,7 @@ def check_models(library: Library, build: Build) -> Iterator[str]:
 
 
 def _check_model(shards: Known, model: Known) -> Iterator[str]:
-    record = json.loads((model.folder / "training.json").read_bytes())
+    record = json.loads(model.file("training.json").read_bytes())
     if record["shards"] != shards.manifest.fingerprint:
         yield f"{model.label} says that it was trained on other shards than {shards.label}"
     sequences = sum(
@@ -33,7 +33,7 @@ def _check_model(shards: Known, model: Known) -> Iterator[str]:
             f"{model.label} was trained on {record['train_sequences']:,} sequences, "
             f"{shards.label} holds {sequences:,}"
         )
-    with (model.folder / "losses.jsonl").open(encoding="utf-8") as lines:
+    with model.file("losses.jsonl").open(encoding="utf-8") as lines:
         steps = [json.loads(line)["step"] for line in lines]
     wanted = model.manifest.identity.config["training"]["steps"]
     if steps != list(range(1, wanted + 1)):
@@ -41,10 +41,8 @@ def _check_model(shards: Known, model: Known) -> Iterator[str]:
 
 
 def _check_scores(scores: Known) -> Iterator[str]:
-    rows = Counter(
-        read_columns(scores.folder / "items.parquet", ["variant"])["variant"].to_pylist()
-    )
-    for score in json.loads((scores.folder / "scores.json").read_bytes()):
+    rows = Counter(read_columns(scores.file("items.parquet"), ["variant"])["variant"].to_pylist())
+    for score in json.loads(scores.file("scores.json").read_bytes()):
         items, held = score["items"], rows.get(score["variant"], 0)
         if items != held:
             yield (

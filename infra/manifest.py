@@ -121,7 +121,11 @@ class Manifest(_Record):
 
     def write(self, folder: Path) -> None:
         """Write `folder/manifest.json` atomically: from then on the artifact is finished."""
-        write_atomic(folder / MANIFEST_NAME, (self.model_dump_json(indent=2) + "\n").encode())
+        write_atomic(folder / MANIFEST_NAME, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What the file holds."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
 
     @classmethod
     def read(cls, folder: Path) -> Self:

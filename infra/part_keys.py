@@ -66,7 +66,7 @@ def part_keys(
         for file in records:
             if role in optional and file.rows == 0:
                 continue
-            number = _partition_of(file.path) if local else None
+            number = partition_of(file.path) if local else None
             read = (role, file.path, file.sha256)
             (shared if number is None else numbered.setdefault(number, [])).append(read)
     alone = {entry.role for entries in own.values() for entry in entries}
@@ -85,25 +85,37 @@ def part_keys(
     )
     keys = {}
     for part in parts:
-        found = _PART.fullmatch(part)
-        mine = numbered.get(int(found[2]), []) if found else []
+        number = partition_of_part(part)
+        mine = numbered.get(number, []) if number is not None else []
         mine = mine + [(entry.role, "", entry.fingerprint) for entry in own.get(part, ())]
         keys[part] = fingerprint({"common": common, "part": part, "reads": mine})
     return keys
 
 
-def _partition_of(path: str) -> int | None:
+def partition_of_part(part: str) -> int | None:
+    """The number of a part by its name; None of one that is not numbered."""
+    found = _PART.fullmatch(part)
+    return int(found[2]) if found else None
+
+
+def partition_of(path: str) -> int | None:
     """The partition that a file belongs to by its name; None where it has none."""
     found = _PARTITION.search(path)
     return int(found[1]) if found else None
 
 
 def find_donors(
-    stage_folder: Path, keys: Iterable[str], packages: Collection[str] = ()
+    stage_folder: Path, keys: Iterable[str], packages: Collection[str] = (), *, here: bool = True
 ) -> dict[str, Donor]:
     """Finished parts with these keys among a stage's artifacts, by key.
 
     Those are passed over that were made with other versions of `packages` than are installed.
+
+    Args:
+        stage_folder: the folder of the stage's artifacts.
+        keys: of the parts that are wanted.
+        packages: that the stage's bytes depend on.
+        here: whether their files have to be in the folders, and not their manifests alone.
     """
     wanted, found = set(keys), dict[str, Donor]()
     if not stage_folder.is_dir():
@@ -122,7 +134,7 @@ def find_donors(
         for place, (part, key) in enumerate(manifest.part_keys.items()):
             if key in wanted and key not in found:
                 record = _record_of(manifest, part, place)
-                if record is not None and _is_whole(folder, record):
+                if record is not None and (not here or _is_whole(folder, record)):
                     found[key] = Donor(folder, record)
     return found
 

@@ -68,6 +68,8 @@ class Run(BaseModel):
     uses: list[Use] = []
     marks: list[Mark] = []
     """Gates that were closed and let it go on."""
+    requests: dict[str, int] = {}
+    """Requests to a store in object storage, those that were tried again, and bytes either way."""
 
     def is_live(self) -> bool:
         """Whether the run is still going on, as far as can be seen from this machine."""

@@ -9,18 +9,21 @@
     STORE/reproduce/                                profiles that `webtext reproduce` wrote
     STORE/reports/                                  pages that can be written again
 
-Equal identity gives the same folder, so "is it there already?" is the whole of caching.
+Equal identity gives the same folder, so "is it there already?" is the whole of caching. Where the
+store is in object storage (`infra.shared_store`), the folder is this machine's copy of what it read
+and made, and whoever opens an artifact's files asks for them first: `bring`, `folder_of`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.call import PartRecord
 from infra.canonical import file_sha256
 from infra.environment import (
     git_commit,
@@ -31,13 +34,23 @@ from infra.environment import (
 )
 from infra.errors import CorruptArtifact, StoreError
 from infra.files import files_below
-from infra.lease import lease
+from infra.lease import Holder, lease, read_holder
 from infra.manifest import MANIFEST_NAME, FileRecord, Identity, InputRecord, Maker, Manifest
+from infra.needs import Needs
+from infra.part_keys import find_donors, lend_part
+from infra.parts import discard_part, finished_part, publish_part, scratch_folder
+from infra.runs import Run, read_runs, write_run
 
 WORK_NAME = ".work"
 REMOVALS_NAME = "removals.jsonl"
 _DIGITS = 12
-_NOT_STAGES = {"runs", "plans", "prefect", "logs", "events", "index", "reproduce", "reports"}
+NOT_STAGES = {
+    "runs", "plans", "prefect", "logs", "events", "index", "reproduce", "reports", "sources",
+}  # fmt: skip
+"""Folders of a store that are no stages."""
+
+Wanted = Callable[[str], bool]
+"""Whether a file of an artifact is meant, by its path inside."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,16 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def place(self) -> str:
+        """What people call it: its folder or its address."""
+        return str(self.root)
+
+    @property
+    def address(self) -> str | None:
+        """Its address in object storage; None of a folder."""
+        return None
+
     def prepare(self) -> None:
         """Make the store's folder and check that it can be written.
 
@@ -126,6 +149,113 @@ class Store:
         )
         folder = f"{name}-{identity.fingerprint()[:_DIGITS]}"
         return Artifact(path=self.root / stage / folder, identity=identity, name=name)
+
+    def refresh(self) -> None:
+        """Have the manifests and run records of all that is there in the folder."""
+
+    def has(self, label: str) -> bool:
+        """Whether an artifact of that label is finished; then its manifest is in the folder."""
+        return (self.root / label / MANIFEST_NAME).is_file()
+
+    def is_finished(self, artifact: Artifact) -> bool:
+        """Whether the artifact is finished; then its manifest is in the folder."""
+        return artifact.is_finished
+
+    def require_sizes(self, artifact: Artifact) -> None:
+        """Check cheaply that a finished artifact's files are all there, by size.
+
+        Raises:
+            CorruptArtifact: a file is missing or has another size.
+        """
+        require_sizes(artifact)
+
+    def bring(self, folder: Path, wanted: Wanted | None = None) -> Path:  # noqa: ARG002
+        """Have a finished artifact's files, or those of the wanted paths, in its folder."""
+        return folder
+
+    def folder_of(self, label: str, *names: str) -> Path:
+        """The folder of a finished artifact, with all files or the named ones in it."""
+        return self.bring(self.root / label, names.__contains__ if names else None)
+
+    def check_stored(self, folder: Path) -> list[str]:  # noqa: ARG002
+        """What differs, of an artifact in its folder, from what object storage has."""
+        return []
+
+    def bring_needs(self, needs: Needs) -> None:
+        """Have what a part reads in the folder."""
+
+    def live_holder(self, artifact: Artifact) -> Holder | None:
+        """Who is making the artifact; None where nobody is."""
+        holder = read_holder(artifact.work)
+        return holder if holder is not None and holder.is_live() else None
+
+    def finished_parts(self, artifact: Artifact, parts: Sequence[str]) -> dict[str, PartRecord]:
+        """The records of those parts of an unfinished artifact that are done."""
+        found = {part: finished_part(artifact.path, artifact.work, part) for part in parts}
+        return {part: record for part, record in found.items() if record is not None}
+
+    def part_record(self, folder: Path, part: str) -> PartRecord | None:
+        """The record of one part of an unfinished artifact, if it is done."""
+        return finished_part(folder, folder / WORK_NAME, part)
+
+    def check_writing(self, artifact: Artifact) -> None:
+        """Raise LeaseLost where another run may be making the artifact by now."""
+
+    def with_sources(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments with outside files where every machine can have them."""
+        return arguments
+
+    def publish_part(self, folder: Path, part: str, record: PartRecord) -> None:
+        """Move a part's files from its scratch folder into the artifact."""
+        publish_part(folder, folder / WORK_NAME, part, record)
+
+    def discard_part(self, artifact: Artifact, part: str, record: PartRecord) -> None:
+        """Undo a part that is done: it is to be made again."""
+        discard_part(artifact.path, artifact.work, part, record)
+
+    def adopt(self, artifact: Artifact) -> None:
+        """Have an artifact that was taken over in the folder where all machines see it."""
+
+    def lend_parts(
+        self, artifact: Artifact, keys: Mapping[str, str], packages: Collection[str] = ()
+    ) -> int:
+        """Take over those parts that another artifact of the stage has; gives how many.
+
+        Args:
+            artifact: the unfinished one.
+            keys: by part, what its bytes depend on (`infra.part_keys`).
+            packages: whose versions have to be the installed ones.
+        """
+        donors = find_donors(artifact.path.parent, keys.values(), packages)
+        lent = [part for part, key in keys.items() if key in donors]
+        for part in lent:
+            record = lend_part(donors[keys[part]], scratch_folder(artifact.work, part))
+            self.publish_part(artifact.path, part, record)
+        return len(lent)
+
+    def record_run(self, run: Run) -> None:
+        """Write a run's record."""
+        write_run(self.root, run)
+
+    def runs(self) -> list[Run]:
+        """All readable run records, oldest first."""
+        return read_runs(self.root)
+
+    def share(self, name: str) -> None:
+        """Have a file of the store itself, written in the folder, where all machines see it."""
+
+    @contextlib.contextmanager
+    def changing(self, name: str) -> Iterator[None]:  # noqa: ARG002
+        """Have a file of the store itself as it is now, and share what the block makes of it."""
+        yield
+
+    def discard(self, path: Path) -> None:
+        """Remove an artifact or a record; the manifest goes first, so a kill leaves no ruin."""
+        if path.is_dir():
+            (path / MANIFEST_NAME).unlink(missing_ok=True)
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def writing(self, artifact: Artifact, run_id: str) -> Iterator[None]:
@@ -183,18 +313,25 @@ class Store:
                 finished_at=utc_now(),
             ),
         )
+        self._seal(artifact, manifest)
+        return manifest
+
+    def _seal(self, artifact: Artifact, manifest: Manifest) -> None:
         manifest.write(artifact.path)
         drop_work(artifact)
-        return manifest
 
     def folders(self) -> list[Path]:
         """Folders of all artifacts, finished or not, by stage and name."""
+        self.refresh()
+        return self._folders_here()
+
+    def _folders_here(self) -> list[Path]:
         if not self.root.is_dir():
             return []
         return sorted(
             folder
             for stage in self.root.iterdir()
-            if stage.is_dir() and stage.name not in _NOT_STAGES and not stage.name.startswith(".")
+            if stage.is_dir() and stage.name not in NOT_STAGES and not stage.name.startswith(".")
             for folder in stage.iterdir()
             if folder.is_dir()
             and ((folder / MANIFEST_NAME).is_file() or (folder / WORK_NAME).is_dir())

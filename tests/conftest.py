@@ -1,4 +1,4 @@
-"""What every test may use: the folder of real data, where there is one, and a browser."""
+"""What every test may use: real data, where there is some, a browser, and an S3 API server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.s3_server import S3, s3_server
 
 if TYPE_CHECKING:
     from tests.browser import Browser
@@ -29,3 +31,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     from tests.browser import start_browser
 
     yield from start_browser(tmp_path_factory.mktemp("chromium"))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """A server for the session; each test has a prefix of its own."""
+    with s3_server() as server:
+        yield server

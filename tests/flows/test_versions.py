@@ -9,7 +9,7 @@ import pytest
 from flows import stages
 from flows.session import Session
 from flows.versions import check_kept, settle
-from flows.work import _discard_others, _lend, whole
+from flows.work import _discard_others
 from infra.call import PartRecord
 from infra.environment import installed, other_versions
 from infra.errors import OtherVersions
@@ -105,7 +105,9 @@ def test_unfinished_work_of_other_versions_is_done_again(
 ) -> None:
     artifact = Store(tmp_path).artifact(STAGE.name, 1, "demo", {}, [])
     part(artifact, **versions)
-    _discard_others(STAGE, artifact, whole())
+    run = run_that(tmp_path, "refuse")
+    before = run.store.finished_parts(artifact, ["whole"])
+    assert ("whole" in _discard_others(run, STAGE, artifact, before)) is kept
     done = finished_part(artifact.path, artifact.work, "whole")
     assert (done is not None) is kept
     assert (artifact.path / "table.txt").exists() is kept
@@ -120,10 +122,10 @@ def test_parts_are_lent_among_equal_versions_alone(
     manifest = Manifest.read(donor.path)
     manifest.model_copy(update={"part_keys": {"whole": "k"}}).write(donor.path)
     other = store.artifact(STAGE.name, 1, "demo", {"another": 1}, [])
-    assert _lend(other, whole(), {"whole": "k"}, STAGE.packages) == lent
+    assert store.lend_parts(other, {"whole": "k"}, STAGE.packages) == lent
     # Accepted, the part says what it was made with.
     if versions:
-        assert _lend(other, whole(), {"whole": "k"}, ()) == 1
+        assert store.lend_parts(other, {"whole": "k"}) == 1
         done = finished_part(other.path, other.work, "whole")
         assert done is not None
         assert done.packages["lxml"] == "1.0"
