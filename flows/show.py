@@ -135,7 +135,7 @@ def generate_text(
 
     encoding = gpt2_encoding()
     continuations = generate(
-        import_model(folder),
+        lay_out_for_one(import_model(folder)),
         encode=encoding.encode_ordinary,
         decode=encoding.decode,
         prompt=prompt,
