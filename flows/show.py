@@ -131,12 +131,12 @@ def generate_text(
 ) -> Iterator[str]:
     """Continue a prompt with the model in a folder; yields prompt and continuation."""
     from model.export import import_model
-    from model.generate import generate
+    from model.generate import generate, lay_out_for_one
     from webtext.vocabulary import gpt2_encoding
 
     encoding = gpt2_encoding()
     continuations = generate(
-        import_model(folder),
+        lay_out_for_one(import_model(folder)),
         encode=encoding.encode_ordinary,
         decode=encoding.decode,
         prompt=prompt,

@@ -9,7 +9,7 @@ import torch
 
 from model.cache import Cache
 from model.errors import SettingsError, WeightsError
-from model.generate import Rule, generate, generate_tokens, sample_seed
+from model.generate import Rule, generate, generate_tokens, lay_out_for_one, sample_seed
 from model.gpt2 import GPT2, build_gpt2
 from tests.model.trainings import CONTEXT, NETWORK, VOCABULARY
 
@@ -196,3 +196,15 @@ def test_a_cache_that_is_full_says_so() -> None:
     assert (cache.length, twin.length) == (2, 3)
     with pytest.raises(IndexError, match="for 3 tokens was given 4"):
         cache.extend(0, piece, piece)
+
+
+def test_a_layout_for_one_token_changes_no_number(network: GPT2) -> None:
+    laid_out = lay_out_for_one(copy.deepcopy(network))
+    for name, weight in network.state_dict().items():
+        assert torch.equal(laid_out.state_dict()[name], weight)
+    assert not laid_out.h[0].mlp.c_fc.weight.is_contiguous()  # type: ignore[union-attr]
+    texts = [
+        list(generate_tokens(one, [5, 6], max_new_tokens=20, temperature=0.0, end=-1))
+        for one in (laid_out, network)
+    ]
+    assert texts[0] == texts[1]
