@@ -49,7 +49,7 @@ def join_training(profile: Profile, shards: str, tell: Callable[[str], None]) ->
             if not _wait_for_start(model, spec, was_stopped, tell):
                 continue
             tell(f"machine {profile.runtime.node_rank} of {profile.runtime.nodes} begins")
-            _run_ranks(profile, spec, was_stopped)
+            _run_ranks(profile, model, spec, was_stopped)
             _judge(model, spec.parent, was_stopped)
     tell(f"{model.label} is finished")
 
@@ -80,7 +80,9 @@ def _wait_for_start(
     return True
 
 
-def _run_ranks(profile: Profile, spec: Path, was_stopped: Callable[[], bool]) -> None:
+def _run_ranks(
+    profile: Profile, model: Artifact, spec: Path, was_stopped: Callable[[], bool]
+) -> None:
     runtime = profile.runtime
     command, extra = launch_command(spec, runtime.ranks, runtime.launcher, runtime.training_nodes())
     guard = [sys.executable, "-m", "infra.orphans", str(os.getpid()), "--"]
@@ -92,7 +94,7 @@ def _run_ranks(profile: Profile, spec: Path, was_stopped: Callable[[], bool]) ->
         env={**os.environ, **extra},
     )
     try:
-        while launched.poll() is None and not was_stopped():
+        while launched.poll() is None and not was_stopped() and not model.is_finished:
             time.sleep(_POLL_S)
         if launched.poll() is None:
             signal_group(launched, signal.SIGTERM)
@@ -113,7 +115,11 @@ def _judge(model: Artifact, work: Path, was_stopped: Callable[[], bool]) -> None
         raise StageFailed(f"training failed: {outcome.message}")
     if outcome.state == "stopped":
         raise Stopped(f"the training was stopped at step {outcome.step}")
-    time.sleep(_POLL_S)  # finished: the model is put into the store; broken: it begins again
+    while outcome is not None and outcome.state == "finished" and not model.is_finished:
+        if was_stopped():
+            raise Stopped("this machine was asked to stop")
+        time.sleep(_POLL_S)  # machine 0 puts the model into the store
+        outcome = read_outcome(work)
 
 
 @contextlib.contextmanager
