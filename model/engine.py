@@ -9,9 +9,8 @@ autocast over fp32 parameters; and it reports no gradient norm at ZeRO 0, so cli
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import deepspeed
@@ -20,7 +19,7 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from torch import nn
 
-from model.config import MonitorConfig, TrainConfig
+from model.config import TrainConfig
 from model.device import Device
 from model.errors import SettingsError
 
@@ -98,14 +97,12 @@ def accumulation_of(config: TrainConfig, ranks: int) -> int:
     return config.sequences_per_step // together
 
 
-def build_engine(
-    network: nn.Module, config: TrainConfig, ranks: int, monitors: dict[str, Any] | None = None
-) -> Any:
-    """A DeepSpeed engine over `network` and torch's AdamW; `monitors` are DeepSpeed's settings."""
+def build_engine(network: nn.Module, config: TrainConfig, ranks: int) -> Any:
+    """A DeepSpeed engine over `network` and torch's AdamW."""
     engine, *_ = deepspeed.initialize(
         model=network,
         optimizer=build_optimizer(network, config),
-        config=engine_settings(config, ranks) | (monitors or {}),
+        config=engine_settings(config, ranks),
     )
     if ranks == 1 and not config.zero_stage:
         # A sum over one rank copies every gradient twice to change nothing: 1.5 % of a small step.
@@ -168,26 +165,6 @@ def engine_settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
     if config.dtype == "bf16":
         settings["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
     return settings
-
-
-def monitor_settings(config: MonitorConfig, folder: Path) -> dict[str, Any]:
-    """DeepSpeed's configuration of its monitors, whose files go into `folder`."""
-    place = {"output_path": str(folder), "job_name": "training"}
-    wandb = {"project": config.wandb_project, "team": config.wandb_team}
-    return {
-        "tensorboard": {"enabled": config.tensorboard, **place},
-        "csv_monitor": {"enabled": config.csv, **place},
-        "wandb": {"enabled": config.wandb, **wandb},
-    }
-
-
-def show_on_monitors(engine: Any, step: int, line: Mapping[str, Any]) -> None:
-    """Send a step's figures to the monitors that are configured."""
-    if engine.monitor.enabled:
-        numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
-        engine.monitor.write_events(
-            [(f"train/{key}", value, step) for key, value in numbers.items() if key != "step"]
-        )
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:

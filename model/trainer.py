@@ -30,9 +30,7 @@ from model.engine import (
     join_ranks,
     leave_ranks,
     local_device,
-    monitor_settings,
     set_learning_rate,
-    show_on_monitors,
     sum_over_ranks,
     update,
 )
@@ -42,6 +40,7 @@ from model.gpt2 import build_gpt2
 from model.launch import CHECKPOINTS, Outcome
 from model.looks import Interrupted, is_due, measure_loss, write_samples
 from model.milestones import keep_milestones
+from model.monitors import Monitors
 from model.nodes import check_shared
 from model.pace import Pace
 from model.peers import watching_peers
@@ -91,6 +90,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
         device, accumulation = local_device(), accumulation_of(config, ranks)
         newest = run.checkpoints.newest()
         engine = start_engine(run, newest)
+        monitors = Monitors(spec.monitors, spec.work / "monitor")
         saved = done = newest.step if newest else 0
         logs = Logs(spec.work, done) if run.writes else None
         complete_look(run, engine, logs, done)
@@ -132,7 +132,7 @@ def train(spec: TrainSpec, stop: StopRequest, leave: Callable[[], None]) -> Outc
                 figures |= watched
                 if logs is not None:
                     logs.add_step(line, figures)
-                show_on_monitors(engine, step, line | figures)
+                monitors.show(step, line | figures)
                 if run.checkpoints.is_due(step):
                     saved = save(run, engine, logs, step, saved)
                 if not is_frozen:  # what lives now lives to the end: no collection need look at it
@@ -179,8 +179,7 @@ def start_engine(run: Run, checkpoint: Checkpoint | None) -> Any:
     network = build_gpt2(spec.network, spec.training.seed)
     if checkpoint is not None:
         checkpoint.load_weights(network)
-    monitors = monitor_settings(spec.monitors, spec.work / "monitor")
-    engine = build_engine(network, spec.training, run.ranks, monitors)
+    engine = build_engine(network, spec.training, run.ranks)
     if checkpoint is not None:
         checkpoint.install_moments(engine)
     return engine
