@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 GOAL_PERCENT = 5.0
-FLOW_MB = 600.0
-SERVER_MB = 600.0
-MOST_ROWS = 40.0
+FLOW_MB = 400.0
+SERVER_MB = 400.0
+MOST_ROWS = 25.0
 """Rows of Prefect's database for a part, all tables together."""
 PARTS = 5000
 _WORK_S, _PART_S, _WORKERS = 60.0, 2.0, 4
