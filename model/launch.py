@@ -115,9 +115,8 @@ def launch_command(
         environment |= {f"{name}_SOCKET_IFNAME": nodes.interface for name in ("GLOO", "NCCL")}
     if launcher == "direct":
         if ranks != 1 or nodes.count != 1:
-            raise SettingsError(
-                f"{ranks} ranks on {nodes.count} machines need launcher 'torchrun' or 'deepspeed'"
-            )
+            where = f" on {nodes.count} machines" if nodes.count > 1 else ""
+            raise SettingsError(f"{ranks} ranks{where} need launcher 'torchrun' or 'deepspeed'")
         return [sys.executable, "-m", *module], environment
     if launcher == "torchrun":
         flags = [f"--nproc-per-node={ranks}", "--max-restarts=0", "-m"]

@@ -181,7 +181,7 @@ def test_kills_change_no_answer(nursery: Nursery, tmp_path: Path) -> None:
     calm = jumpy(tmp_path, "roll_back", "calm")
     assert nursery.run(calm) == 0
     spec = jumpy(tmp_path, "roll_back", "killed")
-    often = CheckpointConfig(every_steps=3, keep_last=1)
+    often = spec.checkpoints.model_copy(update={"every_steps": 3, "keep_last": 1})
     kill_and_resume(spec.model_copy(update={"checkpoints": often}), nursery, random.Random(4), 4)
     assert files_of(spec.destination) == files_of(calm.destination)
 
