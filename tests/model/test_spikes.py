@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.config import CheckpointConfig, SpikeConfig, TrainSpec
+from model.config import SpikeConfig, TrainSpec
 from model.errors import DivergedError
 from model.gpt2 import build_gpt2
 from model.launch import EXIT_MISTAKE, read_outcome
