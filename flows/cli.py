@@ -46,7 +46,7 @@ from flows.cli_report import register_report
 from flows.cli_shared import register_shared
 from flows.cli_sources import SourceOptions
 from flows.cli_train import register_train
-from flows.terminal import console
+from flows.terminal import console, show_answer
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -157,7 +157,7 @@ def lineage(
     if json:
         sys.stdout.write(lineage_json(node) + "\n")
     else:
-        console().print(lineage_tree(node))
+        show_answer(lineage_tree(node))
 
 
 @app.command

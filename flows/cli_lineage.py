@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from flows.cli_options import DebugOption, JsonOption, StoreRequired
-from flows.terminal import console
+from flows.terminal import console, show_answer
 
 RunOption = Annotated[
     str | None,
@@ -69,7 +69,7 @@ def trace(
     else:
         from flows.trace_show import trace_tree
 
-        console().print(trace_tree(answer))
+        show_answer(trace_tree(answer))
 
 
 def impact(
@@ -117,7 +117,7 @@ def impact(
         from flows.trace_show import impact_trees
 
         for tree in impact_trees(answer):
-            console().print(tree)
+            show_answer(tree)
 
 
 def runs(
@@ -178,7 +178,7 @@ def diff(
         from flows.diff_show import diff_views
 
         for view in diff_views(found):
-            console().print(view)
+            show_answer(view)
 
 
 def reproduce(
@@ -234,10 +234,10 @@ def reproduce(
     if json:
         sys.stdout.write((checked or recipe).model_dump_json(indent=2) + "\n")
     elif checked is not None:
-        console().print(checked_view(checked))
+        show_answer(checked_view(checked))
     else:
         for view in recipe_views(recipe):
-            console().print(view)
+            show_answer(view)
     return 0 if (checked.equal if checked else not recipe.obstacles()) else 1
 
 
