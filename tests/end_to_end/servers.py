@@ -54,7 +54,7 @@ def postgres(folder: Path) -> Iterator[str]:
     assert made.returncode == 0, made.stderr
     port = free_port()
     options = ["-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-    quick = ["-c", "fsync=off", "-c", "max_connections=60"]
+    quick = ["-c", "fsync=off", "-c", "max_connections=200"]
     with log.open("wb") as output:
         server = subprocess.Popen(
             [str(programs / "postgres"), "-D", str(data), *options, *quick],
