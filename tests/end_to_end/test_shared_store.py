@@ -19,6 +19,7 @@ from infra.place import cache_folder
 from infra.shared_store import SharedStore
 from tests.end_to_end.conftest import (
     ROOT,
+    STAGES,
     TIMEOUT_S,
     TINY,
     Ended,
@@ -103,8 +104,8 @@ def undisturbed(tiny_store: tuple[Path, Ended]) -> dict[str, dict[str, str]]:
 
 
 def only_corpus(of: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    later = {"model", "scores", "bias", "card", "demo-benchmarks"}
-    return {label: files for label, files in of.items() if label.split("/")[0] not in later}
+    stages = STAGES[: STAGES.index("model")]
+    return {label: files for label, files in of.items() if label.split("/")[0] in stages}
 
 
 @pytest.mark.slow
