@@ -277,8 +277,8 @@ def test_gc_keeps_what_the_last_run_uses(copied_store: Path, shared_api: str) ->
     assert done.code == 0
     gone = kept - set(digests(copied_store))
     assert {label.split("/")[0] for label in gone} == {
-        "links", "captures", "pages", "documents", "signatures", "duplicates", "corpus", "fidelity",
-        "shards",
+        "links", "captures", "pages", "documents", "signatures", "duplicates", "corpus", "dataset",
+        "fidelity", "shards",
     }  # fmt: skip
     assert webtext("verify", "--store", copied_store).code == 0
 
