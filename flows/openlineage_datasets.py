@@ -31,11 +31,14 @@ from openlineage.client.facet_v2 import (
 )
 
 from flows.openlineage_columns import COLUMNS, Source
-from infra.manifest import FileRecord, InputRecord, Manifest
+from infra.manifest import MANIFEST_NAME, FileRecord, InputRecord, Manifest
 from infra.store import Artifact, Store, open_artifact
 
 LOGICAL_NAMESPACE = "webtext"
 COUNTS_SCHEMA = "urn:webtext:openlineage:1-0-0:CountsOutputDatasetFacet.json"
+
+Places = Mapping[str, list[tuple[str, str, bool]]]
+"""By role, the inputs' namespace and name, and whether each is a folder of tables."""
 
 _WHOLE = "."
 _MOST_FOOTERS = 4096
@@ -106,29 +109,30 @@ def place_of(folder: Path | str) -> tuple[str, str]:
 
 def outputs(artifact: Artifact, store: Store) -> list[OutputDataset]:
     """What a finished artifact holds."""
-    manifest = artifact.manifest()
-    return [_output(table, manifest, store) for table in tables_of(artifact, manifest)]
+    manifest, places = artifact.manifest(), _places(artifact, store)
+    return [_output(table, manifest, places) for table in tables_of(artifact, manifest)]
 
 
 def inputs(artifact: Artifact, store: Store) -> list[InputDataset]:
     """What an artifact is made from, finished itself or not."""
     found: list[InputDataset] = []
     for entry in artifact.identity.inputs:
-        source = _artifact(entry, store)
-        if source is None:
+        folder = _folder(entry, store)
+        if folder is None:
             found.append(_outside(entry))
         else:
+            source = open_artifact(folder)
             found += [_input(table) for table in tables_of(source, source.manifest())]
     return found
 
 
-def _output(table: Table, manifest: Manifest, store: Store) -> OutputDataset:
+def _output(table: Table, manifest: Manifest, places: Places) -> OutputDataset:
     namespace, name = place_of(table.folder)
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=table.rows, size=table.bytes, fileCount=len(table.files)
     )
     facets = _facets(table)
-    lineage = _columns(table, store)
+    lineage = _columns(table, places)
     if lineage is not None:
         facets["columnLineage"] = lineage
     if table.is_parquet:
@@ -215,11 +219,12 @@ def _counts(counts: Mapping[str, Any]) -> CountsFacet:
     )
 
 
-def _columns(table: Table, store: Store) -> column_lineage_dataset.ColumnLineageDatasetFacet | None:
+def _columns(
+    table: Table, places: Places
+) -> column_lineage_dataset.ColumnLineageDatasetFacet | None:
     declared = COLUMNS.get((table.artifact.stage, table.name))
     if declared is None or not table.is_parquet:
         return None
-    places = _places(table.artifact, store)
     fields = {
         column: column_lineage_dataset.Fields(inputFields=_input_fields(sources, places))
         for column, sources in declared.columns.items()
@@ -230,18 +235,17 @@ def _columns(table: Table, store: Store) -> column_lineage_dataset.ColumnLineage
     )
 
 
-def _places(artifact: Artifact, store: Store) -> dict[str, list[tuple[str, str, bool]]]:
-    """By role, the inputs' namespace and name, and whether each is a folder of tables."""
+def _places(artifact: Artifact, store: Store) -> Places:
     found: dict[str, list[tuple[str, str, bool]]] = {}
     for entry in artifact.identity.inputs:
-        source = _artifact(entry, store)
-        place = ("file", entry.name) if source is None else place_of(source.path)
-        found.setdefault(entry.role, []).append((*place, source is not None))
+        folder = _folder(entry, store)
+        place = ("file", entry.name) if folder is None else place_of(folder)
+        found.setdefault(entry.role, []).append((*place, folder is not None))
     return found
 
 
 def _input_fields(
-    sources: Sequence[Source], places: Mapping[str, list[tuple[str, str, bool]]]
+    sources: Sequence[Source], places: Places
 ) -> list[column_lineage_dataset.InputField]:
     return [
         column_lineage_dataset.InputField(
@@ -312,7 +316,7 @@ def _merge(measures: dict[str, Any], column: Any) -> None:
         measures["max"] = max(measures.get("max", statistics.max), statistics.max)
 
 
-def _artifact(entry: InputRecord, store: Store) -> Artifact | None:
+def _folder(entry: InputRecord, store: Store) -> Path | None:
+    """The folder of an input that is an artifact and in the store."""
     folder = store.root / entry.name
-    is_there = entry.kind == "artifact" and (folder / "manifest.json").is_file()
-    return open_artifact(folder) if is_there else None
+    return folder if entry.kind == "artifact" and (folder / MANIFEST_NAME).is_file() else None
