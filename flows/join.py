@@ -24,6 +24,7 @@ from flows.session import Session
 from infra.children import Children, end_group, signal_group
 from infra.errors import StageFailed, Stopped
 from infra.runs import new_run
+from infra.signals import on_stop_signals
 from infra.store import Artifact
 from model.launch import launch_command, read_outcome
 
@@ -130,9 +131,5 @@ def _catching_stops() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_stop_signals(stop):
         yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 
 from infra.errors import Stopped
+from infra.signals import on_stop_signals
 from infra.store import Store
 
 if TYPE_CHECKING:
@@ -119,12 +120,8 @@ def _stopping_on_signals(console: Console) -> Iterator[Callable[[], bool]]:
         if session is None or not session.stop_all():
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_stop_signals(stop):
         yield lambda: stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def store_of(place: str | Path) -> Store:
