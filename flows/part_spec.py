@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from infra.call import Call
@@ -50,3 +53,16 @@ def is_transient(state: State[Any]) -> bool:
     except BaseException:  # noqa: BLE001  it is only looked at; the task raises it itself
         return False
     return False
+
+
+part_task = task(
+    name="part",
+    task_run_name="{spec.title}-{spec.part}",
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=1),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=lambda _task, _run, state: is_transient(state),
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+"""Makes a function of a `PartSpec` the task of one part, wherever it is worked on."""

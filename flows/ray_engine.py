@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.tasks import exponential_backoff
 
 from flows.node import Place, work_on_node
-from flows.part_spec import PartSpec, is_transient
+from flows.part_spec import PartSpec, part_task
 from flows.profile import Runtime
 from flows.progress import Reporter
 from infra.errors import InfraError
@@ -36,16 +33,7 @@ _SIZE_EVERY_S = 10.0
 _NAMESPACE = "webtext"
 
 
-@task(
-    name="part",
-    task_run_name="{spec.title}-{spec.part}",
-    retries=2,
-    retry_delay_seconds=exponential_backoff(backoff_factor=1),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=lambda _task, _run, state: is_transient(state),
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@part_task
 def run_part_on_node(spec: PartSpec, place: Place, board: str) -> dict[str, Any]:
     """Work on a part on a node, and tell the board named so how far it is."""
     import ray

@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from prefect.tasks import exponential_backoff
 from pydantic import BaseModel
 
 from flows.disk_guard import expected_bytes
 from flows.funnel import publish_counts
 from flows.gates import check_gates
 from flows.json_log import name_part
-from flows.part_spec import PartSpec, is_transient
+from flows.part_spec import PartSpec, part_task
 from flows.progress import summarise
 from flows.session import Session, session_of
 from flows.stages import Stage
@@ -74,16 +71,7 @@ def whole() -> list[Part]:
     return [Part("whole", {})]
 
 
-@task(
-    name="part",
-    task_run_name="{spec.title}-{spec.part}",
-    retries=2,
-    retry_delay_seconds=exponential_backoff(backoff_factor=1),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=lambda _task, _run, state: is_transient(state),
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@part_task
 def run_part(spec: PartSpec) -> dict[str, Any]:
     """Run one part in a child process and move its files into the artifact."""
     name_part(spec.title, spec.part)
