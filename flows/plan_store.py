@@ -138,7 +138,7 @@ def compare_run(store: Store, reference: str) -> Comparison:
         raise StoreError(f"{path} is no estimate; remove it") from error
     return Comparison(
         run_id=run.run_id,
-        state=run.state if run.state != "running" or run.is_live() else "died",
+        state=run.shown_state,
         estimate=estimate,
         actuals=_actuals(store, run),
     )

@@ -90,7 +90,7 @@ def _run_row(run: Run, sizes: dict[str, int], now: datetime) -> RunRow:
         run=run.run_id,
         flow=run.flow,
         profile=run.profile,
-        state=run.state if run.state != "running" or run.is_live() else "died",
+        state=run.shown_state,
         message=run.message,
         began_at=run.began_at,
         ended_at=ended,

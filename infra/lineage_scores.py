@@ -106,7 +106,7 @@ def trace_run(library: Library, run: Run) -> RunTrace:
         run=run.run_id,
         flow=run.flow,
         profile=run.profile,
-        state=run.state if run.state != "running" or run.is_live() else "died",
+        state=run.shown_state,
         message=run.message,
         began_at=run.began_at,
         ended_at=run.ended_at,

@@ -71,6 +71,11 @@ class Run(BaseModel):
     requests: dict[str, int] = {}
     """Requests to a store in object storage, those that were tried again, and bytes either way."""
 
+    @property
+    def shown_state(self) -> str:
+        """Its state, or `died` where it says that it runs and its process has gone."""
+        return self.state if self.state != "running" or self.is_live() else "died"
+
     def is_live(self) -> bool:
         """Whether the run is still going on, as far as can be seen from this machine."""
         if self.state != "running":
